@@ -1,0 +1,34 @@
+# Each target stands alone on a bare Debian or Ubuntu with root; `make setup` is called where needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+
+.PHONY: setup demo check test real fmt docs clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml scripts/setup
+	PYTHON=$(PYTHON) sh scripts/setup $(VENV)
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/deployer sandbox demo
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/unit tests/recorded
+
+test: check real
+
+real: setup
+	$(BIN)/pytest -q tests/real
+
+fmt: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

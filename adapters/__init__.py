@@ -1,0 +1,1 @@
+"""One outside system a module: its bytes become our values."""

@@ -1,0 +1,80 @@
+"""Foreign text made safe: control characters go, known secrets become stars."""
+
+import base64
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from deployer.model import Secret
+
+LINE_MAX: Final = 500  # characters of one foreign line that is shown or stored
+STARS: Final = "***"
+# Shorter values occur in innocent text: "x" is the registry's user name.
+SECRET_MIN: Final = 4
+
+# A whole escape sequence goes, not only its ESC: the rest would stay as litter on the terminal.
+_ESCAPES: Final = re.compile(
+    r"(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC: titles, hyperlinks
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
+    r"|\x1b[@-Z\\-_]?"
+)
+# Cc: C0 and C1. Cf: bidi controls and other invisible characters, that make text lie.
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co"})
+
+
+def clean(text: str, limit: int = LINE_MAX) -> str:
+    """`text` as one line without control characters, cut at `limit` characters."""
+    # Cut first, with room for escapes: a hostile line may be a megabyte long.
+    bare = _ESCAPES.sub("", text[: limit * 4])
+    shown = "".join(" " if char in "\t\r\n" else char for char in bare)
+    visible = "".join(char for char in shown if unicodedata.category(char) not in _HIDDEN)
+    line = " ".join(visible.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def decode(raw: bytes) -> str:
+    """Foreign bytes as text; what is not UTF-8 is shown as the replacement character."""
+    return raw.decode("utf-8", errors="replace")
+
+
+class Scrubber:
+    """Knows the secrets of one deployer and takes them out of text, however they are encoded."""
+
+    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        """Learn `secrets`."""
+        self._known: set[str] = set()
+        for secret in secrets:
+            self.learn(secret)
+
+    def learn(self, secret: Secret) -> None:
+        """Scrub this value from now on: raw, URL-quoted, in base64, and a URL's password alone."""
+        value = secret.reveal()
+        for part in {value, *_passwords(value)}:
+            if len(part) >= SECRET_MIN:
+                encoded = base64.b64encode(part.encode()).decode()
+                self._known |= {part, quote(part, safe=""), encoded, encoded.rstrip("=")}
+
+    def scrub(self, text: str) -> str:
+        """`text` with each known value replaced by stars."""
+        # Longest first: a password that ends a URL must not leave the URL's head behind.
+        for value in sorted(self._known, key=len, reverse=True):
+            text = text.replace(value, STARS)
+        return text
+
+    def line(self, text: str, limit: int = LINE_MAX) -> str:
+        """`text` scrubbed and cleaned: what may be shown, logged or stored."""
+        # Cleaned first and last: a secret may be split by an escape sequence, and may be cut.
+        return clean(self.scrub(clean(text, limit * 4)), limit)
+
+
+def _passwords(value: str) -> Iterable[str]:
+    """The password inside a URL, as written and decoded."""
+    if "://" not in value:
+        return ()
+    try:
+        parts = urlsplit(value)
+        return tuple(part for part in (parts.password,) if part)
+    except ValueError:
+        return ()

@@ -1,0 +1,1 @@
+"""Deploy a systemprompt project: compile, image, push, run, and prove that it runs."""

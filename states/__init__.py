@@ -1,0 +1,1 @@
+"""The story of a deploy: one table of moves, one file a state."""

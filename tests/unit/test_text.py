@@ -1,0 +1,59 @@
+"""Foreign text made safe."""
+
+import base64
+
+import pytest
+
+from deployer.adapters.text import Scrubber, clean
+from deployer.model import Secret
+
+URL = "postgres://app:s3cret%2Fpw@db/x"
+
+
+@pytest.mark.parametrize(
+    ("foreign", "shown"),
+    [
+        ("plain", "plain"),
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;pwned\x07title", "title"),
+        ("\x9b2Jgone", "gone"),
+        ("two\nlines\tand tab", "two lines and tab"),
+        ("nul\x00 bell\x07 del\x7f", "nul bell del"),
+        ("evil\u202etxt.exe", "eviltxt.exe"),
+    ],
+)
+def test_control_characters_never_reach_the_terminal(foreign: str, shown: str) -> None:
+    assert clean(foreign) == shown
+
+
+def test_a_hostile_line_is_cut() -> None:
+    assert len(clean("x" * 1_000_000)) == 500
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"error in {URL}",
+        "password is s3cret%2Fpw",
+        "header " + base64.b64encode(URL.encode()).decode(),
+        "split s3cr\x1b[0met%2Fpw here",
+    ],
+)
+def test_a_known_secret_is_taken_out_however_it_is_encoded(text: str) -> None:
+    scrubber = Scrubber([Secret(URL)])
+
+    line = scrubber.line(text)
+
+    assert "s3cret" not in line
+    assert base64.b64encode(URL.encode()).decode() not in line
+    assert "***" in line
+
+
+def test_short_values_are_left_alone_because_they_occur_in_innocent_text() -> None:
+    assert Scrubber([Secret("x")]).line("exit x") == "exit x"
+
+
+def test_a_secret_shows_itself_to_nobody() -> None:
+    secret = Secret("hunter22")
+
+    assert "hunter22" not in f"{secret} {secret!r} {secret!s} {[secret]}"
