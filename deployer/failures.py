@@ -39,7 +39,7 @@ class Kind(Enum):
     """One row a failure. The seven rows of the deploy document keep their resolutions verbatim."""
 
     #                      id      resolution                                        retry    resume at (None: where it failed)
-    # Building (cargo)
+    # What cargo can meet, in Building
     COMPILE_ERROR        = "B01",  "Fix code, re-run",                               NEVER,   None
     DATABASE_URL_MISSING = "B02",  "Ensure local tenant exists",                     NEVER,   None
     DATABASE_UNREACHABLE = "B02b", "Start the local tenant's database",              ONCE,    None
@@ -58,7 +58,7 @@ class Kind(Enum):
     BUILD_STALLED        = "B16",  "Look at what cargo waits for, re-run",           ONCE,    None
     BUILD_FAILED         = "B00",  "Read cargo's message",                           NEVER,   None
 
-    # Imaging (the engine's build)
+    # What the build at the engine can meet, in Imaging
     ENGINE_DOWN          = "I01",  "Start Docker (`systemctl start docker`)",        TWICE,   None
     ENGINE_FORBIDDEN     = "I02",  "Add the user to the group `docker`",             NEVER,   None
     ENGINE_SILENT        = "I02b", "Restart Docker",                                 TWICE,   None
