@@ -147,19 +147,18 @@ class Kind(Enum):
     BUG                  = "T15",  "Report it; `deployer resume` is safe",           NEVER,   None
 # fmt: on
 
-    def __init__(self, id: str, resolution: str, retry: Retry, resume_at: State | None) -> None:  # noqa: A002  # the field's own word
-        self.id = id
-        self.resolution = resolution
-        self.retry = retry
-        self.resume_at = resume_at
+    id: str
+    resolution: str
+    retry: Retry
+    resume_at: State | None
 
-    @classmethod
-    def by_id(cls, id: str) -> "Kind":  # noqa: A002  # the field's own word
-        """The row with this id; case does not count. Raises LookupError."""
-        for kind in cls:
-            if kind.id.lower() == id.lower():
-                return kind
-        raise LookupError(f"no failure has the id {id!r}")
+    def __new__(cls, id: str, resolution: str, retry: Retry, resume_at: State | None) -> "Kind":  # noqa: A002  # the field's own word
+        """Make the id the member's value: `Kind("P01")` finds the row, and JSON holds the id."""
+        member = object.__new__(cls)
+        member._value_ = id
+        member.id, member.resolution = id, resolution
+        member.retry, member.resume_at = retry, resume_at
+        return member
 
     @property
     def retriable(self) -> bool:
@@ -178,6 +177,26 @@ class Failure:
     retry_after: float | None = None  # seconds that the other side asked to wait
     http_status: int | None = None
     request_id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the row, as `explain` takes it."""
+        return self.kind.id
+
+    @property
+    def resolution(self) -> str:
+        """What to do about it."""
+        return self.kind.resolution
+
+    @property
+    def retriable(self) -> bool:
+        """Whether the same command can succeed later with nothing changed."""
+        return self.kind.retriable
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether a deploy may have happened: look before repeating."""
+        return self.kind.retry.settle
 
     @property
     def resume_at(self) -> State:

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Final, NewType, NoReturn, Self
+from typing import Any, Final, NewType, NoReturn, Self
 
-from deployer.states.flow import State
+from deployer.failures import Failure
+from deployer.states.flow import Event, State
 
 RunId = NewType("RunId", str)
 Digest = NewType("Digest", str)  # sha256:<64 hex>, of a manifest at the registry
@@ -175,6 +177,7 @@ class Deployment:
     url: str | None
     deploy_id: str | None = None
     how: str = "posted"  # posted | replayed | found
+    previous_deploy_id: str | None = None  # what the tenant ran before
     health: str | None = None  # the public URL's word; None: not waited for
 
 
@@ -187,6 +190,7 @@ class TenantStatus:
     url: str | None = None
     image: str | None = None
     deploy_id: str | None = None
+    names_images: bool = False  # the answer has the field, if only as null: nothing runs yet
     capabilities: frozenset[str] = frozenset()
 
 
@@ -264,17 +268,51 @@ class Facts:
     image: Image | None = None
     target: ImageRef | None = None
     digest: Digest | None = None
-    deployment: Deployment | None = None
+    deployment: Deployment | None = None  # the answer to the POST, also before it is proven
+    failed_updates: int = 0  # POSTs that the server tried and said had failed
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A state's work is done, or a product it needs is gone; `facts` are committed with the move."""
+
+    event: Event
+    facts: Facts
+    reason: str = ""  # of a step back
+
+
+StateOutcome = Step | Failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """A POST deploy that was about to be sent. Open as long as no move follows it."""
+    """A POST deploy about to be sent. Stored before its first byte, closed by a definite answer."""
 
     attempt: int
+    key: str  # Idempotency-Key
     image: str
-    previous_image: str | None
+    previous_image: str | None  # what the status named before, where it names images
     previous_deploy_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One deploy from its start to Done or Failed, over any number of processes."""
+
+    id: RunId
+    plan: Plan
+    state: State
+    facts: Facts = Facts()
+    intent: Intent | None = None  # open: its outcome is not known
+    failure: Failure | None = None  # set in Failed
+    fence: int = 1  # rises with each process that takes the run over
+    seq: int = 0  # of the last event
+    resumes: int = 0
+    stalled: int = 0  # resumes since the last state that was finished
+    acknowledged: bool = False  # somebody heard the result
+    abandoned: bool = False  # a newer run took its place
+    opened_at: float = 0.0  # seconds since the epoch
+    updated_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,3 +322,40 @@ class Phase:
     state: State
     seconds: float
     entered: int  # times; 0: skipped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """One row of a run's history."""
+
+    seq: int
+    at: float  # seconds since the epoch
+    kind: str
+    state: State
+    data: dict[str, Any]
+
+
+class Outcome(StrEnum):
+    """How a run stands, in one word for people and scripts."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # a POST was sent and its outcome is not known
+    INTERRUPTED = "interrupted"  # stopped or killed; `resume` goes on
+    RUNNING = "running"  # a process holds it
+    ABANDONED = "abandoned"  # interrupted, and a newer run took its place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One line of the deployment history."""
+
+    run: Run
+    outcome: Outcome
+    phases: tuple[Phase, ...] = ()
+    events: tuple[StoredEvent, ...] = ()  # only where one run is shown
+
+    @property
+    def image(self) -> str | None:
+        """The reference that was, or would have been, deployed."""
+        return str(self.run.facts.target) if self.run.facts.target else None

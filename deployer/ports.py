@@ -1,6 +1,7 @@
 """What the states need from the outside, as protocols. Adapters fit them structurally."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,14 +13,21 @@ from deployer.model import (
     Crate,
     Deployment,
     Digest,
+    Facts,
     Health,
     Image,
     ImageId,
     ImageRef,
+    Intent,
     Login,
     Revision,
+    Run,
+    RunId,
+    RunRecord,
+    Step,
     TenantStatus,
 )
+from deployer.states.flow import Move
 
 # Adapters tell what happens through this; it never blocks and never raises.
 Emit = Callable[[Transient], None]
@@ -140,6 +148,56 @@ class SourceControl(Protocol):
 
     async def revision(self, project_root: Path) -> Revision:
         """Commit and cleanliness; `unknown` outside a repository."""
+
+
+class Journal(Protocol):
+    """What outlives the process. Each method is one transaction, durable when it returns.
+
+    Writes compare the run's fence and sequence: SupersededError when another process has taken the
+    run over. JournalError when nothing can be written; then nothing may go on.
+    """
+
+    def hold(self, tenant: str) -> AbstractAsyncContextManager[None]:
+        """Be the only process that deploys this tenant; BusyError says who is."""
+
+    async def open_run(self, run: Run) -> Run:
+        """Store a new run; an interrupted one of the tenant is abandoned in the same transaction."""
+
+    async def open_of(self, tenant: str) -> Run | None:
+        """The tenant's run that is neither done, failed nor abandoned."""
+
+    async def latest(self, tenant: str) -> Run | None:
+        """The tenant's newest run."""
+
+    async def run(self, run_id: RunId) -> Run | None:
+        """The run with this id."""
+
+    async def take_over(self, run: Run) -> Run:
+        """Raise the fence: whoever held the run before can write no more."""
+
+    async def commit(self, run: Run, move: Move, step: Step | Failure, seconds: float) -> Run:
+        """Store a move with what it leaves."""
+
+    async def enter(self, run: Run) -> Run:
+        """Note that the work of the run's state begins."""
+
+    async def intend(self, run: Run, intent: Intent) -> Run:
+        """Store that a POST is about to be sent."""
+
+    async def answered(self, run: Run, facts: Facts) -> Run:
+        """Store what a definite answer leaves; the intent is closed."""
+
+    async def interrupted(self, run: Run) -> Run:
+        """Note that the run was cancelled in its state."""
+
+    async def acknowledge(self, run_id: RunId) -> None:
+        """Note that somebody heard the result."""
+
+    async def history(self, tenant: str | None, limit: int) -> tuple[RunRecord, ...]:
+        """The newest runs first."""
+
+    async def aclose(self) -> None:
+        """Close the database."""
 
 
 class Clock(Protocol):

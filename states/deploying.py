@@ -1,0 +1,166 @@
+"""Deploying: the Management API runs the image, once, and the run proves that it runs."""
+
+from dataclasses import replace
+from typing import Final
+
+from deployer.events import Warned
+from deployer.failures import Failure, Kind
+from deployer.model import (
+    Deployment,
+    Digest,
+    Facts,
+    Intent,
+    Login,
+    Run,
+    StateOutcome,
+    Step,
+    TenantStatus,
+)
+from deployer.states.authenticating import fetch_login, target_of
+from deployer.states.flow import Event, State
+from deployer.states.grace import with_grace
+from deployer.states.proving import prove
+from deployer.states.settling import settle
+from deployer.states.world import World
+
+# A cancelled run lets an unanswered POST go on for so long: most answers come within a second, and
+# an answer that was read saves the next process from settling it.
+POST_GRACE_SECONDS: Final = 2.0
+
+
+async def deploying(run: Run, world: World) -> StateOutcome:
+    """Deploy exactly the digest that was pushed; never POST twice for one answer."""
+    facts = await verified(run, world)
+    if not isinstance(facts, Facts):
+        return facts
+    facts = await posted(run, facts, world)
+    if isinstance(facts, Failure):
+        return facts
+    proven = await prove(run, facts, world)
+    if isinstance(proven, Failure):
+        return proven
+    return Step(Event.DEPLOYED, replace(facts, deployment=proven))
+
+
+async def posted(run: Run, facts: Facts, world: World) -> Facts | Failure:
+    """The facts with the server's answer in them: the stored one, the settled one, or a new one."""
+    if facts.deployment is not None:
+        return facts
+    if run.intent is not None:
+        settled = await settle(run, run.intent, world)
+        if isinstance(settled, Failure):
+            return settled
+        if isinstance(settled, Deployment):
+            answered = replace(facts, deployment=settled)
+            await world.answered(answered)
+            return answered
+    return await post(run, facts, world)
+
+
+async def post(run: Run, facts: Facts, world: World) -> Facts | Failure:
+    """Store the intent, send the POST, store its answer."""
+    intent = await next_intent(run, facts, world)
+    await world.intend(intent)
+    result: Facts | Failure = Failure(
+        phase=State.DEPLOYING, kind=Kind.OUTCOME_UNKNOWN, cause="cancelled before an answer came"
+    )
+
+    async def send() -> None:
+        nonlocal result
+        tenant = run.plan.request.tenant
+        answer = await world.api.deploy(tenant, intent.image, intent.key)
+        after = _after(facts, intent, answer)
+        result = answer if isinstance(answer, Failure) else after
+        if not (isinstance(answer, Failure) and answer.outcome_unknown):
+            await world.answered(after)
+
+    await with_grace(send, POST_GRACE_SECONDS)
+    if isinstance(result, Failure) and result.outcome_unknown:
+        return await _settled_at_once(run, facts, intent, world, result)
+    return result
+
+
+async def _settled_at_once(
+    run: Run, facts: Facts, intent: Intent, world: World, unknown: Failure
+) -> Facts | Failure:
+    """Look what an unanswered POST did before the run is left to a later process."""
+    settled = await settle(run, intent, world, unknown)
+    if settled is None:
+        return await post(replace(run, intent=intent), facts, world)
+    if isinstance(settled, Failure):
+        return settled
+    answered = replace(facts, deployment=settled)
+    await world.answered(answered)
+    return answered
+
+
+def _after(facts: Facts, intent: Intent, answer: Deployment | Failure) -> Facts:
+    """What an answer leaves in the facts."""
+    if isinstance(answer, Deployment):
+        deployment = replace(answer, previous_deploy_id=intent.previous_deploy_id)
+        return replace(facts, deployment=deployment)
+    # A server that honours the key replays a failed update for ever: the next try needs another.
+    return replace(facts, failed_updates=facts.failed_updates + (answer.kind is Kind.UPDATE_FAILED))
+
+
+async def next_intent(run: Run, facts: Facts, world: World) -> Intent:
+    """What is about to be sent, and what the tenant ran before it."""
+    before = await world.api.status(run.plan.request.tenant)
+    known = before if isinstance(before, TenantStatus) else None
+    suffix = f"-{facts.failed_updates + 1}" if facts.failed_updates else ""
+    return Intent(
+        attempt=(run.intent.attempt if run.intent else 0) + 1,
+        key=run.plan.key + suffix,
+        image=str(facts.target),
+        previous_image=known.image if known else None,
+        previous_deploy_id=known.deploy_id if known else None,
+    )
+
+
+async def verified(run: Run, world: World) -> Facts | StateOutcome:
+    """The facts, once the registry still has under the tag what this run is about to deploy."""
+    if run.facts.deployment is not None:
+        return run.facts
+    login = world.login or await fetch_login(run.plan.request.tenant, world)
+    if isinstance(login, Failure):
+        return replace(login, phase=State.DEPLOYING)
+    target = run.facts.target or target_of(run.plan, login)
+    if isinstance(target, Failure):
+        return replace(target, phase=State.DEPLOYING)
+    facts = replace(run.facts, target=target)
+    seen = await world.registry.digest(target, login)
+    if isinstance(seen, Failure):
+        return _unchecked(facts, seen, world)
+    wanted = facts.digest or run.plan.request.digest
+    if wanted not in (None, seen):
+        return await _moved(run, facts, wanted, seen, login, world)
+    if seen is None:
+        return _absent(facts)
+    return replace(facts, digest=seen)
+
+
+async def _moved(
+    run: Run, facts: Facts, wanted: Digest, seen: Digest | None, login: Login, world: World
+) -> Facts | StateOutcome:
+    """The tag points elsewhere: put it back for a rollback, push again for a deploy."""
+    assert facts.target is not None  # noqa: S101  # set by the only caller
+    if not run.plan.request.skip_push:
+        return Step(Event.DIGEST_GONE, run.facts, f"{facts.target} is {seen or 'absent'}")
+    refused = await world.registry.retag(facts.target, wanted, login)
+    if refused is None:
+        return replace(facts, digest=wanted)
+    cause = f"{wanted} cannot be put back under {facts.target}: {refused.cause}"
+    return Failure(phase=State.DEPLOYING, kind=Kind.NO_ROLLBACK, cause=cause)
+
+
+def _absent(facts: Facts) -> Failure:
+    cause = f"the registry has no image {facts.target}"
+    return Failure(phase=State.DEPLOYING, kind=Kind.IMAGE_NOT_FOUND, cause=cause)
+
+
+def _unchecked(facts: Facts, failure: Failure, world: World) -> Facts | Failure:
+    """A login that may push but not read cannot check; anything else is a failure."""
+    if failure.kind not in (Kind.REGISTRY_AUTH, Kind.REPOSITORY_DENIED):
+        return replace(failure, phase=State.DEPLOYING)
+    world.emit(Warned(text=f"the registry lets this login not read {facts.target}: unchecked"))
+    return facts

@@ -1,0 +1,88 @@
+"""Pushing: the image goes to the tenant's repository, and the registry confirms its digest."""
+
+from dataclasses import replace
+from typing import Final
+
+from deployer.events import Waiting, Warned
+from deployer.failures import Failure, Kind
+from deployer.model import Digest, Image, ImageRef, Login, Run, StateOutcome, Step
+from deployer.states.flow import Event, State
+from deployer.states.world import World
+
+# A registry may show a manifest some seconds after it took it.
+VISIBLE_SECONDS: Final = 60.0
+VISIBLE_PAUSE: Final = 2.0
+_AUTH: Final = (Kind.REGISTRY_AUTH, Kind.LOGIN_EXPIRED)
+
+
+async def pushing(run: Run, world: World) -> StateOutcome:
+    """Push exactly the image that Imaging left; the digest is the registry's own."""
+    login, image, target = world.login, run.facts.image, run.facts.target
+    if login is None or target is None:
+        return Step(Event.LOGIN_GONE, run.facts, "the registry login lives in memory only")
+    if image is None:
+        return Step(Event.IMAGE_GONE, run.facts, "no image was recorded")
+    found = await world.engine.image_id(image.local_tag)
+    if isinstance(found, Failure):
+        return replace(found, phase=State.PUSHING)
+    if found != image.image_id:
+        return Step(Event.IMAGE_GONE, run.facts, f"the engine has no image {image.image_id}")
+    pushed = await push(image, target, login, world)
+    if isinstance(pushed, Failure):
+        return _login_gone(run, world, pushed) or pushed
+    return Step(Event.PUSHED, replace(run.facts, digest=pushed))
+
+
+async def push(image: Image, target: ImageRef, login: Login, world: World) -> Digest | Failure:
+    """Ask the registry, push, and ask the registry again."""
+    # Before the engine is told the password: an engine sends it wherever the registry's challenge
+    # points, and calls a registry that is down an authentication failure (both measured).
+    refused = await world.registry.probe(login)
+    if refused is not None:
+        return refused
+    pushed = await world.engine.push(image.local_tag, target, login, world.emit)
+    if isinstance(pushed, Failure):
+        return await explained(pushed, login, world)
+    return await confirmed(pushed, target, login, world)
+
+
+async def explained(failure: Failure, login: Login, world: World) -> Failure:
+    """The true cause behind an engine's "unauthorized": the registry's own answer, if it has one."""
+    if failure.kind not in _AUTH:
+        return failure
+    refused = await world.registry.probe(login)
+    return failure if refused is None or refused.kind in _AUTH else refused
+
+
+async def confirmed(
+    pushed: Digest, target: ImageRef, login: Login, world: World
+) -> Digest | Failure:
+    """The digest, once the registry itself shows it under the tag."""
+    deadline = world.clock.monotonic() + VISIBLE_SECONDS
+    while True:
+        seen = await world.registry.digest(target, login)
+        if seen is not None or world.clock.monotonic() >= deadline:
+            break
+        world.emit(Waiting(what=f"the registry to show {target.tag}", seconds=VISIBLE_SECONDS))
+        await world.clock.sleep(VISIBLE_PAUSE)
+    if seen == pushed:
+        return pushed
+    if isinstance(seen, Failure):
+        return _unchecked(pushed, seen, world)
+    cause = f"pushed {pushed}, but {target.tag} is {seen or 'absent'} at the registry"
+    return Failure(phase=State.PUSHING, kind=Kind.TAG_OVERWRITTEN, cause=cause)
+
+
+def _unchecked(pushed: Digest, failure: Failure, world: World) -> Digest | Failure:
+    """A login that may push but not read cannot check; anything else is a failure."""
+    if failure.kind not in (*_AUTH, Kind.REPOSITORY_DENIED):
+        return failure
+    world.emit(Warned(text=f"the registry lets this login not read: {pushed} is unchecked there"))
+    return pushed
+
+
+def _login_gone(run: Run, world: World, failure: Failure) -> Step | None:
+    """A refused login is renewed once; one that is refused when fresh is refused for good."""
+    if failure.kind not in _AUTH or world.logins > 1:
+        return None
+    return Step(Event.LOGIN_GONE, run.facts, failure.cause)

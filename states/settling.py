@@ -1,0 +1,97 @@
+"""Settling: find out what an unanswered POST did, without guessing and without repeating it."""
+
+from enum import Enum, auto
+from typing import Final
+
+from deployer.events import Waiting
+from deployer.failures import Failure, Kind
+from deployer.model import Deployment, Intent, Run, TenantStatus
+from deployer.states.flow import State
+from deployer.states.world import World
+
+PAUSE_SECONDS: Final = 2.0
+# The server's promise that one key is worked on once; announced beside its answers.
+IDEMPOTENT: Final = "idempotency-key"
+# After so many POSTs without any trace, "unknown" is the honest answer.
+ATTEMPTS: Final = 3
+
+
+async def settle(
+    run: Run, intent: Intent, world: World, unknown: Failure | None = None
+) -> Deployment | Failure | None:
+    """The deployment that the POST made, or None when it may be sent again, or OUTCOME_UNKNOWN.
+
+    Sent again with the same key at once where the server honours keys; elsewhere only after the
+    whole settle window without a trace, even if the server looks idle: it may not have started.
+    """
+    deadline = world.clock.monotonic() + run.plan.request.wait.settle
+    why = unknown.cause if unknown else "the process ended before an answer came"
+    while True:
+        status = await world.api.status(run.plan.request.tenant)
+        left = deadline - world.clock.monotonic()
+        match reading(intent, status, _capabilities(world)):
+            case Trace.FOUND:
+                assert isinstance(status, TenantStatus)  # noqa: S101  # what FOUND means
+                return _found(intent, status)
+            case Trace.SEND_AGAIN if intent.attempt < ATTEMPTS:
+                return None
+            case Trace.NONE_YET if left <= 0 and intent.attempt < ATTEMPTS:
+                return None
+            case Trace.UNTRACEABLE:
+                return _unknown(intent, why)
+            case _ if left <= 0:
+                return _unknown(intent, why)
+            case _:
+                world.emit(Waiting(what="the outcome of the POST without an answer", seconds=left))
+                await world.clock.sleep(min(PAUSE_SECONDS, left))
+
+
+class Trace(Enum):
+    """What one look at the status tells of a POST."""
+
+    FOUND = auto()  # it was done
+    SEND_AGAIN = auto()  # not seen, and the server works on one key once
+    NONE_YET = auto()  # not seen, and it may still begin
+    UNREADABLE = auto()  # no answer this time
+    UNTRACEABLE = auto()  # this server never tells
+
+
+def reading(
+    intent: Intent, status: TenantStatus | Failure | None, capabilities: frozenset[str]
+) -> Trace:
+    """Judge one answer of the status route."""
+    if isinstance(status, Failure):
+        return Trace.UNREADABLE
+    if status is not None and is_ours(intent, status):
+        return Trace.FOUND
+    if IDEMPOTENT in capabilities | (status.capabilities if status else frozenset()):
+        return Trace.SEND_AGAIN
+    return Trace.NONE_YET if status is not None and status.names_images else Trace.UNTRACEABLE
+
+
+def is_ours(intent: Intent, status: TenantStatus) -> bool:
+    """Whether the status shows what this POST deployed, and not an earlier deploy of that image."""
+    if status.image != intent.image:
+        return False
+    if status.deploy_id is not None and status.deploy_id != intent.previous_deploy_id:
+        return True
+    return intent.previous_image not in (None, intent.image)
+
+
+def _capabilities(world: World) -> frozenset[str]:
+    return world.login.capabilities if world.login else frozenset()
+
+
+def _found(intent: Intent, status: TenantStatus) -> Deployment:
+    return Deployment(
+        deploy_status=status.deploy_status,
+        url=status.url,
+        deploy_id=status.deploy_id,
+        how="found",
+        previous_deploy_id=intent.previous_deploy_id,
+    )
+
+
+def _unknown(intent: Intent, why: str) -> Failure:
+    cause = f"POST deploy of {intent.image}: {why}; the status does not tell whether it was done"
+    return Failure(phase=State.DEPLOYING, kind=Kind.OUTCOME_UNKNOWN, cause=cause)

@@ -1,0 +1,35 @@
+"""What the work of a state is done with."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from deployer.model import Facts, Intent, Login
+from deployer.ports import (
+    Clock,
+    Emit,
+    Engine,
+    HealthProbe,
+    ManagementApi,
+    Registry,
+    Toolchain,
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """One run's surroundings in this process. The only thing here that changes is the login."""
+
+    toolchain: Toolchain
+    engine: Engine
+    api: ManagementApi
+    registry: Registry
+    health: HealthProbe
+    clock: Clock
+    emit: Emit
+    # Durable before it returns: a POST may follow only a stored intent, and its answer is stored
+    # before anything else happens.
+    intend: Callable[[Intent], Awaitable[None]]
+    answered: Callable[[Facts], Awaitable[None]]
+    # In memory only: a login at rest is a secret at rest. After a resume it is fetched anew.
+    login: Login | None = None
+    logins: int = 0  # fetched by this process
