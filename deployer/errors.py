@@ -26,7 +26,3 @@ class BusyError(Exception):
 
 class SupersededError(Exception):
     """Another process took this run over; this one must not write any more."""
-
-
-class UnknownRunError(LookupError):
-    """No run has this id, or the tenant has none that could be meant."""

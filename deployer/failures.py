@@ -142,6 +142,7 @@ class Kind(Enum):
     STATE_IO             = "T07",  "Check the disk",                                 NEVER,   None
     STATE_NEWER          = "T08",  "Update deployer",                                NEVER,   None
     STATE_FORBIDDEN      = "T09",  "Fix the journal's owner and mode",               NEVER,   None
+    NO_SUCH_RUN          = "T21",  "Look at `deployer history`",                     NEVER,   None
     INPUTS_CHANGED       = "T13",  "Start anew with `deployer deploy`",              NEVER,   None
     LOOPING              = "T16",  "Report it with `deployer show`; then `deployer deploy`", NEVER, None
     BUG                  = "T15",  "Report it; `deployer resume` is safe",           NEVER,   None
@@ -225,6 +226,7 @@ _EXIT_BY_KIND: Final = {
     Kind.SUPERSEDED: ExitCode.SUPERSEDED,
     Kind.OUTCOME_UNKNOWN: ExitCode.UNKNOWN,
     Kind.CONFIGURATION: ExitCode.REFUSED,
+    Kind.NO_SUCH_RUN: ExitCode.REFUSED,
     Kind.RUN_BUSY: ExitCode.BUSY,
     Kind.STATE_DISK_FULL: ExitCode.JOURNAL,
     Kind.STATE_CORRUPT: ExitCode.JOURNAL,

@@ -257,7 +257,6 @@ class Plan:
     tag: str  # where the server names a tag, that one decides
     revision: Revision
     key: str  # Idempotency-Key: one a run, the same at each attempt
-    dockerfile_sha256: str | None  # None when nothing is built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +307,8 @@ class Run:
     fence: int = 1  # rises with each process that takes the run over
     seq: int = 0  # of the last event
     resumes: int = 0
-    stalled: int = 0  # resumes since the last state that was finished
+    furthest: State = State.BUILDING  # the latest working state that was ever entered
+    stalled: int = 0  # resumes since it was entered
     acknowledged: bool = False  # somebody heard the result
     abandoned: bool = False  # a newer run took its place
     opened_at: float = 0.0  # seconds since the epoch

@@ -1,6 +1,6 @@
 """What the states need from the outside, as protocols. Adapters fit them structurally."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,12 @@ from deployer.model import (
     ImageRef,
     Intent,
     Login,
+    Phase,
     Revision,
     Run,
     RunId,
     RunRecord,
+    Secret,
     Step,
     TenantStatus,
 )
@@ -187,7 +189,7 @@ class Journal(Protocol):
     async def answered(self, run: Run, facts: Facts) -> Run:
         """Store what a definite answer leaves; the intent is closed."""
 
-    async def interrupted(self, run: Run) -> Run:
+    async def interrupted(self, run: Run, seconds: float) -> Run:
         """Note that the run was cancelled in its state."""
 
     async def acknowledge(self, run_id: RunId) -> None:
@@ -196,8 +198,8 @@ class Journal(Protocol):
     async def history(self, tenant: str | None, limit: int) -> tuple[RunRecord, ...]:
         """The newest runs first."""
 
-    async def aclose(self) -> None:
-        """Close the database."""
+    async def phases(self, run_id: RunId) -> tuple[Phase, ...]:
+        """How long each working state of a run took."""
 
 
 class Clock(Protocol):
@@ -211,6 +213,24 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait; cancellable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """Everything outside, in one value; `dataclasses.replace` puts another one in."""
+
+    toolchain: Toolchain
+    context: BuildContext
+    engine: Engine
+    api: ManagementApi
+    registry: Registry
+    health: HealthProbe
+    source: SourceControl
+    journal: Journal
+    clock: Clock
+    scrub: Callable[[str], str]  # foreign text -> one line without secrets and control characters
+    learn: Callable[[Secret], None]  # a secret that `scrub` takes out from now on
+    aclose: Callable[[], Awaitable[None]]  # of the connections they share
 
 
 class Log(Protocol):

@@ -32,6 +32,7 @@ async def fetch_login(tenant: str, world: World) -> Login | Failure:
     """Fetch a login and keep it in memory."""
     login = await world.api.registry_login(tenant)
     if isinstance(login, Login):
+        world.learn(login.password)
         world.login = login
         world.logins += 1
     return login

@@ -51,8 +51,8 @@ class Move(NamedTuple):
 
     @property
     def trigger(self) -> str:
-        """The name under which the machine knows this move; `resumed` leads to five places."""
-        return f"{self.event} to {self.dest}"
+        """The name under which the machine knows this move, and no other one."""
+        return f"{self.event}: {self.source} to {self.dest}"
 
 
 MOVES: Final = (
@@ -70,6 +70,11 @@ MOVES: Final = (
     *(Move(Event.FAILED, state, State.FAILED) for state in WORKING),
     *(Move(Event.RESUMED, State.FAILED, state) for state in WORKING),
 )
+
+
+def is_further(one: State, other: State) -> bool:
+    """Whether a run that stands in the working state `one` came further than `other`."""
+    return one in WORKING and WORKING.index(one) > WORKING.index(other)
 
 
 def move(event: Event, source: State, dest: State | None = None) -> Move:

@@ -6,14 +6,15 @@ from typing import Any, Protocol
 from transitions import EventData
 from transitions.extensions.asyncio import AsyncMachine
 
+from deployer.model import StateOutcome
 from deployer.states.flow import MOVES, Move, State
 
 
 class Commit(Protocol):
     """Makes a move durable; raising keeps the run where it was."""
 
-    async def __call__(self, move: Move) -> None:
-        """Write the move to the journal."""
+    async def __call__(self, row: Move, outcome: StateOutcome, seconds: float, /) -> None:
+        """Write the move and what it leaves to the journal."""
 
 
 class PlainAsyncMachine(AsyncMachine):
@@ -38,18 +39,22 @@ class PlainAsyncMachine(AsyncMachine):
         """Leave the tasks of other triggers alone."""
 
 
-class Flow:
-    """Where one run stands. `take` is the only way to move it."""
+class _Position:
+    """What the machine moves. It hangs a method on it for each trigger, so it is nobody else's."""
 
     state: State
+
+
+class Flow:
+    """Where one run stands. `take` is the only way to move it."""
 
     def __init__(self, at: State, commit: Commit) -> None:
         """Start at `at` (a stored state when a run is resumed)."""
         self._commit = commit
-        # model_override: with nothing declared, the machine adds no methods to this object, so a
-        # trigger cannot be called past `take`. One machine a run: nothing is shared.
+        self._position = _Position()
+        # One machine a run: nothing is shared.
         self._machine = PlainAsyncMachine(
-            model=self,
+            model=self._position,
             states=State,
             initial=State(at),
             transitions=[
@@ -58,22 +63,28 @@ class Flow:
             before_state_change=self._make_durable,
             auto_transitions=False,
             send_event=True,
-            model_override=True,
         )
 
-    async def take(self, move: Move) -> None:
-        """Commit `move` and be there. If the commit raises, the run has not moved.
+    @property
+    def state(self) -> State:
+        """Where the run stands."""
+        return self._position.state
 
-        Raises `transitions.MachineError` for a move that the table does not have.
+    async def take(self, row: Move, outcome: StateOutcome, seconds: float) -> None:
+        """Commit the move and be there. If the commit raises, the run has not moved.
+
+        `seconds` is how long the work took. Raises `transitions.MachineError` for a move that the
+        table does not have in this state.
         """
-        moved = await self._machine.events[move.trigger].trigger(self, move=move)
-        if moved is not True or self.state is not move.dest:
-            raise RuntimeError(f"{move.event} was refused in {self.state}")
+        trigger = self._machine.events[row.trigger].trigger
+        moved = await trigger(self._position, row=row, outcome=outcome, seconds=seconds)
+        if moved is not True or self.state is not row.dest:
+            raise RuntimeError(f"{row.event} was refused in {self.state}")
 
     async def _make_durable(self, data: EventData) -> None:
-        move: Move = data.kwargs["move"]
-        row = data.transition
+        row: Move = data.kwargs["row"]
+        taken = data.transition
         # The machine's row and the journal's must be the same one, or the two drift apart.
-        if row is None or (row.source, row.dest) != (move.source.name, move.dest.name):
-            raise RuntimeError(f"{move} is not the row that the machine is taking")
-        await self._commit(move)
+        if taken is None or (taken.source, taken.dest) != (row.source.name, row.dest.name):
+            raise RuntimeError(f"{row} is not what the machine is taking")
+        await self._commit(row, data.kwargs["outcome"], data.kwargs["seconds"])

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from deployer.model import Facts, Intent, Login
+from deployer.model import Facts, Intent, Login, Secret
 from deployer.ports import (
     Clock,
     Emit,
@@ -26,6 +26,7 @@ class World:
     health: HealthProbe
     clock: Clock
     emit: Emit
+    learn: Callable[[Secret], None]  # a secret that must not be shown from now on
     # Durable before it returns: a POST may follow only a stored intent, and its answer is stored
     # before anything else happens.
     intend: Callable[[Intent], Awaitable[None]]

@@ -1,0 +1,173 @@
+"""The journal's database: which file it is, whether it can be trusted, and what its errors mean."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from deployer.errors import JournalError
+from deployer.failures import Failure, Kind
+from deployer.states.flow import State
+
+NAME: Final = "journal.sqlite"
+APPLICATION_ID: Final = 0x64706C79  # "dply"
+VERSION: Final = 1
+BUSY_SECONDS: Final = 5.0
+
+_SCHEMA: Final = """
+create table run (
+    id text primary key,
+    api text not null,
+    tenant text not null,
+    state text not null,
+    fence integer not null,
+    seq integer not null,
+    resumes integer not null default 0,
+    furthest text not null,
+    stalled integer not null default 0,
+    acknowledged integer not null default 0,
+    abandoned integer not null default 0,
+    opened_at real not null,
+    updated_at real not null,
+    plan text not null,
+    facts text not null,
+    intent text,
+    failure text
+) strict;
+create unique index one_open_run on run (api, tenant)
+    where state not in ('done', 'failed') and not abandoned;
+create index newest on run (api, tenant, opened_at);
+create table event (
+    run text not null references run (id),
+    seq integer not null,
+    at real not null,
+    kind text not null,
+    state text not null,
+    data text not null,
+    primary key (run, seq)
+) strict, without rowid;
+"""
+
+# SQLite's primary result codes, and what each means for a deploy.
+_MEANING: Final = {
+    sqlite3.SQLITE_FULL: Kind.STATE_DISK_FULL,
+    sqlite3.SQLITE_NOTADB: Kind.STATE_CORRUPT,
+    sqlite3.SQLITE_CORRUPT: Kind.STATE_CORRUPT,
+    sqlite3.SQLITE_READONLY: Kind.STATE_FORBIDDEN,
+    sqlite3.SQLITE_CANTOPEN: Kind.STATE_FORBIDDEN,
+    sqlite3.SQLITE_PERM: Kind.STATE_FORBIDDEN,
+}
+
+
+def opened(state_dir: Path, *, create: bool) -> sqlite3.Connection | None:
+    """A connection to the journal in `state_dir`; None if there is none and it is not wanted.
+
+    Raises JournalError for a journal that is damaged, foreign, newer, or not ours to write.
+    """
+    path = state_dir / NAME
+    with translated(path):
+        if create:
+            _make(state_dir, path)
+        elif not os.path.lexists(path):
+            return None
+        _check_owner(path)
+        connection = sqlite3.connect(
+            path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+        )
+        try:
+            _check_content(connection, path)
+            connection.execute("pragma synchronous = full")
+            connection.execute("pragma foreign_keys = on")
+            connection.execute("pragma secure_delete = on")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system raise into JournalError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        kind = _MEANING.get(code & 0xFF, Kind.STATE_IO) if code is not None else Kind.STATE_CORRUPT
+        raise problem(kind, f"{path}: {error}") from error
+    except OSError as error:
+        kind = Kind.STATE_FORBIDDEN if isinstance(error, PermissionError) else Kind.STATE_IO
+        raise problem(kind, f"{path}: {error.strerror or error}") from error
+
+
+def problem(kind: Kind, cause: str) -> JournalError:
+    """A JournalError; the phase of a journal's failure carries no meaning."""
+    return JournalError(Failure(phase=State.BUILDING, kind=kind, cause=cause))
+
+
+def _make(state_dir: Path, path: Path) -> None:
+    """Create the journal whole or not at all: an empty one later is damage, never a beginning."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.path.lexists(path):
+        return
+    # Made with mode 0600; write-ahead log and shared memory inherit it.
+    handle, name = tempfile.mkstemp(prefix=".journal-", dir=state_dir)
+    os.close(handle)
+    try:
+        fresh = sqlite3.connect(name, isolation_level=None)
+        try:
+            fresh.execute("pragma journal_mode = wal")
+            fresh.executescript(_SCHEMA)
+            fresh.execute(f"pragma application_id = {APPLICATION_ID}")
+            fresh.execute(f"pragma user_version = {VERSION}")
+        finally:
+            fresh.close()
+        # link, not rename: of two processes that begin at once, the second must not win.
+        with _suppressed_exists():
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
+    _sync_directory(state_dir)
+
+
+@contextmanager
+def _suppressed_exists() -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        return
+
+
+def _sync_directory(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_owner(path: Path) -> None:
+    status = path.lstat()
+    if not path.is_file() or path.is_symlink():
+        raise problem(Kind.STATE_FORBIDDEN, f"{path} is not a regular file")
+    if status.st_uid != os.geteuid():
+        raise problem(Kind.STATE_FORBIDDEN, f"{path} belongs to user {status.st_uid}")
+    if status.st_mode & 0o077:
+        path.chmod(0o600)
+    if status.st_size == 0:
+        raise problem(Kind.STATE_CORRUPT, f"{path} is empty: its history is lost")
+
+
+def _check_content(connection: sqlite3.Connection, path: Path) -> None:
+    found = connection.execute("pragma application_id").fetchone()[0]
+    version = connection.execute("pragma user_version").fetchone()[0]
+    if found != APPLICATION_ID:
+        raise problem(Kind.STATE_CORRUPT, f"{path} is not a journal of deployer")
+    if version > VERSION:
+        cause = f"{path} has version {version}, this deployer knows {VERSION}"
+        raise problem(Kind.STATE_NEWER, cause)
+    verdict = connection.execute("pragma quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise problem(Kind.STATE_CORRUPT, f"{path}: {verdict}")

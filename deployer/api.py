@@ -1,0 +1,254 @@
+"""The embedding interface: deploy, resume, roll back; many tenants in one event loop."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+
+from deployer import driver, events, planning
+from deployer.driver import Driver
+from deployer.failures import Failure
+from deployer.handle import DeployHandle
+from deployer.model import DeployRequest, Plan, Run, RunId, RunRecord
+from deployer.ports import Adapters, Log
+from deployer.preflight import Preflight, preflight, scrubbed
+from deployer.result import DeployResult, result_of
+from deployer.states.flow import State
+from deployer.states.grace import unwrapped
+from deployer.states.imaging import local_tag
+from deployer.states.world import World
+from deployer.telling import OnEvent, Teller, cleaned, logging_to
+
+HISTORY_MAX: Final = 1000  # runs that are searched for a rollback
+
+
+class Deployer:
+    """Deploys tenants of one Management API. An async context manager; keeps no global state.
+
+    It reads no environment, installs no signal handler, configures no logging and prints nothing.
+    Expected failures come back in the result. Raised are BusyError, JournalError, SupersededError,
+    and cancellation, after which the run stands in the journal and can be resumed.
+    """
+
+    def __init__(self, adapters: Adapters, *, logger: Log | None = None) -> None:
+        """Work with these adapters; events also go to `logger`, if there is one."""
+        self._adapters = adapters
+        self._logger = logger
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._adapters.aclose()
+
+    async def preflight(self, request: DeployRequest) -> Preflight:
+        """Everything that can be known before a deploy, without an effect."""
+        known = await self._known(request)
+        request = request if isinstance(known, Failure) else known
+        return await self._preflight(await self._planned(request))
+
+    async def deploy(
+        self, request: DeployRequest, *, on_event: OnEvent | None = None, acknowledge: bool = True
+    ) -> DeployResult:
+        """Carry out one deploy, from the preflight to the proof.
+
+        With `acknowledge` False the caller says when the result was heard, by `acknowledge()`.
+        """
+        async with self._adapters.journal.hold(request.tenant):
+            result = await self._deploy(request, on_event)
+            return await self._heard(result, acknowledge)
+
+    async def resume(
+        self,
+        tenant: str,
+        run_id: str | None = None,
+        *,
+        on_event: OnEvent | None = None,
+        acknowledge: bool = True,
+    ) -> DeployResult:
+        """Go on with a stored run (by default the tenant's newest) where it stands."""
+        journal = self._adapters.journal
+        async with journal.hold(tenant):
+            latest = await journal.latest(tenant)
+            run = latest if run_id is None else await journal.run(RunId(run_id))
+            refusal = planning.not_resumable(run, latest)
+            if refusal is not None or run is None:
+                return self._refused(tenant, refusal)
+            if run.state is State.DONE:
+                result = await self._result(run, found_finished=True)
+            else:
+                result = await self._resume(run, on_event)
+            return await self._heard(result, acknowledge)
+
+    async def rollback(
+        self,
+        request: DeployRequest,
+        *,
+        to: str | None = None,
+        on_event: OnEvent | None = None,
+        acknowledge: bool = True,
+    ) -> DeployResult:
+        """Deploy the image of an earlier succeeded run again, by its digest; nothing is built.
+
+        `to` is a run id or a tag; without it, the last image before the current one.
+        """
+        records = await self._adapters.journal.history(request.tenant, HISTORY_MAX)
+        record = planning.rollback_target(records, to)
+        if isinstance(record, Failure):
+            return self._refused(request.tenant, record)
+        again = _again(request, record)
+        message = request.message or f"rollback to run {record.run.id}"
+        return await self.deploy(
+            replace(again, message=message), on_event=on_event, acknowledge=acknowledge
+        )
+
+    async def acknowledge(self, run_id: RunId) -> None:
+        """The result of this run was heard: an equal deploy is a new one from now on."""
+        await self._adapters.journal.acknowledge(run_id)
+
+    async def history(self, tenant: str | None = None, limit: int = 20) -> tuple[RunRecord, ...]:
+        """The newest runs first."""
+        return await self._adapters.journal.history(tenant, limit)
+
+    @asynccontextmanager
+    async def start(self, request: DeployRequest) -> AsyncIterator[DeployHandle]:
+        """Deploy in the background: the handle has the events, the result, and `cancel()`.
+
+        Leaving the block waits for the run; an exception in the block cancels it.
+        """
+        handle = DeployHandle()
+        with unwrapped():
+            async with anyio.create_task_group() as group:
+                group.start_soon(handle.follow, lambda: self.deploy(request, on_event=handle.tell))
+                yield handle
+
+    # -- One deploy, step by step.
+
+    async def _deploy(self, request: DeployRequest, on_event: OnEvent | None) -> DeployResult:
+        known = await self._known(request)
+        if isinstance(known, Failure):
+            return self._refused(request.tenant, known)
+        plan = await self._planned(known)
+        finished = await self._finished_or_unsettled(plan)
+        if finished is not None:
+            return finished
+        report = await self._preflight(plan)
+        if report.failure is not None:
+            return self._refused(request.tenant, report.failure)
+        return await self._begin(replace(plan, crates=report.crates), report, on_event)
+
+    async def _known(self, request: DeployRequest) -> DeployRequest | Failure:
+        """`--skip-push` alone means the last deployed tag; a just invented one was never pushed."""
+        if not request.skip_push or request.tag is not None:
+            return request
+        records = await self._adapters.journal.history(request.tenant, HISTORY_MAX)
+        record = planning.last_deployed(records)
+        return record if isinstance(record, Failure) else _again(request, record)
+
+    async def _planned(self, request: DeployRequest) -> Plan:
+        revision = await self._adapters.source.revision(request.project_root)
+        return planning.planned(request, revision, self._adapters.clock.wall())
+
+    async def _finished_or_unsettled(self, plan: Plan) -> DeployResult | None:
+        """A deploy that may not start: an equal one is done, or another one's outcome is open."""
+        latest = await self._adapters.journal.latest(plan.request.tenant)
+        if latest is None or plan.request.new:
+            return None
+        if planning.unheard(latest, plan, self._adapters.clock.wall()):
+            return await self._result(latest, found_finished=True)
+        unknown = planning.unsettled(latest)
+        return None if unknown is None else replace(result_of(latest), failure=unknown)
+
+    async def _preflight(self, plan: Plan) -> Preflight:
+        report = await preflight(plan, self._adapters)
+        return scrubbed(report, self._scrub)
+
+    async def _begin(self, plan: Plan, report: Preflight, on_event: OnEvent | None) -> DeployResult:
+        state = State.DEPLOYING if plan.request.skip_push else State.BUILDING
+        run = Run(id=planning.new_run_id(self._adapters.clock.wall()), plan=plan, state=state)
+        left = await self._adapters.journal.open_of(plan.request.tenant)
+        run = await self._adapters.journal.open_run(run)
+        tell = self._teller(on_event)
+        tell(run, events.RunOpened(state=state, tag=plan.tag))
+        if left is not None:
+            tell(
+                run,
+                events.Warned(text=f"run {left.id} stood in {left.state}; this one replaces it"),
+            )
+        for warning in report.warnings:
+            tell(run, events.Warned(text=warning))
+        return await self._carry(run, tell)
+
+    async def _resume(self, run: Run, on_event: OnEvent | None) -> DeployResult:
+        revision = await self._adapters.source.revision(run.plan.request.project_root)
+        taken = await self._adapters.journal.take_over(run)
+        tell = self._teller(on_event)
+        tell(taken, events.RunResumed(state=taken.state, resumes=taken.resumes))
+        if revision.fingerprint != run.plan.revision.fingerprint:
+            text = f"the project changed since run {run.id} began; its tag stays {run.plan.tag}"
+            tell(taken, events.Warned(text=text))
+        return await self._carry(taken, tell)
+
+    async def _carry(self, run: Run, tell: driver.Tell) -> DeployResult:
+        carrier = Driver(run, self._adapters.journal, self._adapters.clock, tell, self._scrub)
+        ended = await carrier.carry(self._world(carrier))
+        await self._tidy(ended)
+        return await self._result(ended)
+
+    def _world(self, carrier: Driver) -> World:
+        adapters = self._adapters
+        return World(
+            toolchain=adapters.toolchain,
+            engine=adapters.engine,
+            api=adapters.api,
+            registry=adapters.registry,
+            health=adapters.health,
+            clock=adapters.clock,
+            emit=lambda body: carrier.tell(carrier.run, cleaned(body, adapters.scrub)),
+            learn=adapters.learn,
+            intend=carrier.intend,
+            answered=carrier.answered,
+        )
+
+    async def _tidy(self, run: Run) -> None:
+        """Forget the names that a finished run gave its image at the engine."""
+        if run.state is not State.DONE or run.facts.image is None:
+            return
+        await self._adapters.engine.forget((local_tag(run), str(run.facts.target)))
+
+    async def _result(self, run: Run, *, found_finished: bool = False) -> DeployResult:
+        phases = await self._adapters.journal.phases(run.id)
+        return result_of(run, phases, found_finished=found_finished)
+
+    async def _heard(self, result: DeployResult, acknowledge: bool) -> DeployResult:
+        if acknowledge and result.run_id is not None and result.state is State.DONE:
+            await self.acknowledge(result.run_id)
+        return result
+
+    def _refused(self, tenant: str, failure: Failure | None) -> DeployResult:
+        shown = self._scrub(failure) if failure else None
+        return DeployResult(tenant=tenant, run_id=None, state=State.FAILED, failure=shown)
+
+    def _teller(self, on_event: OnEvent | None) -> Teller:
+        log = logging_to(self._logger) if self._logger else None
+        subscribers = tuple(told for told in (log, on_event) if told)
+        return Teller(self._adapters.clock, subscribers)
+
+    def _scrub(self, failure: Failure) -> Failure:
+        return driver.scrubbed(failure, self._adapters.scrub)
+
+
+def _again(request: DeployRequest, record: RunRecord) -> DeployRequest:
+    """`request`, for the image that an earlier run deployed."""
+    facts = record.run.facts
+    tag = facts.target.tag if facts.target else record.run.plan.tag
+    return replace(request, skip_push=True, tag=tag, digest=facts.digest)

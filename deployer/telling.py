@@ -1,0 +1,63 @@
+"""Who is told what happens in a run, and in which words."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, get_args
+
+from deployer import events
+from deployer.model import Run
+from deployer.ports import Clock, Log
+
+OnEvent = Callable[[events.Event], None]
+_DURABLE: Final = get_args(events.Durable)
+
+
+class Teller:
+    """Turns bodies into events and hands them to each subscriber."""
+
+    def __init__(self, clock: Clock, subscribers: tuple[OnEvent, ...]) -> None:
+        self._clock = clock
+        self._subscribers = list(subscribers)
+
+    def __call__(self, run: Run, body: events.Body) -> None:
+        """Tell of `body`; never blocks, never raises."""
+        event = events.Event(
+            run=run.id,
+            tenant=run.plan.request.tenant,
+            at=self._clock.wall(),
+            state=run.state,
+            seq=run.seq if isinstance(body, _DURABLE) else None,
+            body=body,
+        )
+        # One that raises is not asked again.
+        self._subscribers = [told for told in self._subscribers if _delivered(told, event)]
+
+
+def logging_to(logger: Log) -> OnEvent:
+    """A subscriber that logs the durable events: a name in the past tense, and keys."""
+
+    def log(event: events.Event) -> None:
+        if event.seq is not None:
+            name = type(event.body).__name__
+            logger.info(name, run=event.run, tenant=event.tenant, state=str(event.state))
+
+    return log
+
+
+def cleaned(body: events.Transient, scrub: Callable[[str], str]) -> events.Transient:
+    """`body` with its foreign words made safe."""
+    match body:
+        case events.OutputLine() | events.Warned():
+            return replace(body, text=scrub(body.text))
+        case events.Waiting() | events.Progress():
+            return replace(body, what=scrub(body.what))
+        case events.Retrying():
+            return replace(body, cause=scrub(body.cause))
+
+
+def _delivered(subscriber: OnEvent, event: events.Event) -> bool:
+    try:
+        subscriber(event)
+    except Exception:  # noqa: BLE001  # told after the commit: a host's bug must not stop a deploy
+        return False
+    return True

@@ -1,0 +1,39 @@
+"""A deployer among in-memory neighbours, with a real journal."""
+
+from pathlib import Path
+
+from deployer.adapters.journal import Journal
+from deployer.adapters.text import Scrubber
+from deployer.api import Deployer
+from deployer.model import DeployRequest
+from deployer.ports import Adapters
+from tests.fakes.neighbours import Api, Clock, Engine, Neighbours, PublicUrl, Registry
+
+API = "https://api.example"
+
+
+def deployer(state_dir: Path, of: Neighbours, clock: Clock | None = None) -> Deployer:
+    """One process's deployer: a second one on the same folder is the next process."""
+    clock = clock or Clock()
+    scrubber = Scrubber()
+    journal = Journal(state_dir, API, clock)
+    adapters = Adapters(
+        toolchain=of,
+        context=of,
+        engine=Engine(of),
+        api=Api(of),
+        registry=Registry(of),
+        health=PublicUrl(of),
+        source=of,
+        journal=journal,
+        clock=clock,
+        scrub=scrubber.line,
+        learn=scrubber.learn,
+        aclose=journal.aclose,
+    )
+    return Deployer(adapters)
+
+
+def request(root: Path, **changes: object) -> DeployRequest:
+    """A deploy of tenant ten_1."""
+    return DeployRequest(tenant="ten_1", project_root=root, app="sp-ten-1", **changes)  # type: ignore[arg-type]

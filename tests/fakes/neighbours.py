@@ -1,0 +1,242 @@
+"""In-memory neighbours of a run: they do the work, and fail when they are told to."""
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from deployer.events import OutputLine
+from deployer.failures import Failure
+from deployer.model import (
+    Binary,
+    Crate,
+    Deployment,
+    Digest,
+    Health,
+    Image,
+    ImageId,
+    ImageRef,
+    Login,
+    Revision,
+    Secret,
+    TenantStatus,
+)
+from deployer.ports import ContextSummary, Emit, EngineInfo, ImageOrder
+
+CRATES = (Crate(name="core", manifest=Path("core/Cargo.toml"), binaries=("systemprompt",)),)
+LOGIN = Login(
+    registry="registry.fly.io",
+    username="x",
+    password=Secret("registry-password"),
+    repository="sp-ten-1",
+)
+REVISION = Revision(short_sha="a1b2c3d", dirty=False, fingerprint="f1")
+
+
+def sha(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Clock:
+    """Time that passes only in `sleep`."""
+
+    now: float = 1_795_608_000.0
+    slept: list[float] = field(default_factory=list)
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await anyio.lowlevel.checkpoint()
+
+
+@dataclass
+class Neighbours:
+    """All of them in one: what is true over there, what was asked, and what fails next."""
+
+    # Each call takes the next failure queued under its name, if there is one.
+    fails: dict[str, deque[Failure]] = field(default_factory=dict)
+    hang_in: str | None = None  # the call that never returns
+    hanging: anyio.Event = field(default_factory=anyio.Event)
+    calls: list[str] = field(default_factory=list)
+    damaged_binaries: tuple[str, ...] = ()
+    images: dict[str, ImageId] = field(default_factory=dict)
+    manifests: dict[str, Digest] = field(default_factory=dict)
+    login: Login = LOGIN
+    deployed: list[str] = field(default_factory=list)  # executed deploys: the judge
+    keys: dict[str, Deployment] = field(default_factory=dict)
+    honours_keys: bool = False
+    names_images: bool = True
+    loses_answers: int = 0  # deploys that are done, but whose answer is lost
+    deploy_status: str = "running"
+    healthy: bool = True
+    revised: Revision = REVISION
+
+    async def _called(self, name: str) -> Failure | None:
+        self.calls.append(name)
+        if self.hang_in == name:
+            self.hanging.set()
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+        queue = self.fails.get(name)
+        return queue.popleft() if queue else None
+
+    # cargo
+
+    def crates(self, project_root: Path) -> tuple[Crate, ...] | Failure:
+        return CRATES
+
+    async def check(self, project_root: Path) -> str | Failure:
+        return await self._called("check") or "cargo 1.95.0"
+
+    async def build(
+        self, project_root: Path, crates: Sequence[Crate], emit: Emit
+    ) -> tuple[Binary, ...] | Failure:
+        failure = await self._called("compile")
+        emit(OutputLine(source="cargo", text="Compiling core"))
+        self.damaged_binaries = ()
+        path = project_root / "target/release/systemprompt"
+        binary = Binary(name="systemprompt", path=path, size=4, sha256="0" * 64, package="core")
+        return failure or (binary,)
+
+    async def damaged(self, binaries: Sequence[Binary]) -> tuple[Binary, ...]:
+        return tuple(binary for binary in binaries if binary.name in self.damaged_binaries)
+
+    async def clean(self, project_root: Path, binaries: Sequence[Binary]) -> Failure | None:
+        return await self._called("clean")
+
+    # the build context
+
+    async def survey(self, order: ImageOrder, pending: frozenset[str]) -> ContextSummary | Failure:
+        failure = await self._called("survey")
+        return failure or ContextSummary(files=3, size=1000, sources=("core/web/dist/",))
+
+    # git
+
+    async def revision(self, project_root: Path) -> Revision:
+        return self.revised
+
+
+@dataclass
+class Engine:
+    """The engine's side."""
+
+    of: Neighbours
+
+    async def ping(self) -> EngineInfo | Failure:
+        failure = await self.of._called("ping")
+        return failure or EngineInfo(endpoint="unix:///e", version="20.10", vendor="Docker Engine")
+
+    async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
+        failure = await self.of._called("image")
+        if failure:
+            return failure
+        image_id = ImageId(sha(order.local_tag))
+        self.of.images[order.local_tag] = image_id
+        return Image(
+            image_id=image_id, local_tag=order.local_tag, architecture="amd64", os="linux", size=9
+        )
+
+    async def image_id(self, name: str) -> ImageId | Failure | None:
+        return self.of.images.get(name)
+
+    async def push(
+        self, local: str, target: ImageRef, login: Login, emit: Emit
+    ) -> Digest | Failure:
+        failure = await self.of._called("push")
+        if failure:
+            return failure
+        digest = Digest(sha(self.of.images[local]))
+        self.of.manifests[str(target)] = digest
+        return digest
+
+    async def forget(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.of.images.pop(name, None)
+
+
+@dataclass
+class Api:
+    """The Management API's side."""
+
+    of: Neighbours
+
+    async def registry_login(self, tenant: str) -> Login | Failure:
+        return await self.of._called("login") or self.of.login
+
+    async def deploy(self, tenant: str, image: str, key: str) -> Deployment | Failure:
+        failure = await self.of._called("deploy")
+        if failure and not failure.outcome_unknown:
+            return failure
+        if self.of.honours_keys and key in self.of.keys:
+            return self.of.keys[key]
+        if failure and not self.of.loses_answers:
+            return failure
+        answer = self._executed(image, key)
+        if failure:
+            self.of.loses_answers -= 1
+        return failure or answer
+
+    def _executed(self, image: str, key: str) -> Deployment:
+        self.of.deployed.append(image)
+        answer = Deployment(
+            deploy_status=self.of.deploy_status,
+            url="https://app.example",
+            deploy_id=f"d{len(self.of.deployed)}",
+        )
+        self.of.keys[key] = answer
+        return answer
+
+    async def status(self, tenant: str) -> TenantStatus | Failure | None:
+        failure = await self.of._called("status")
+        if failure:
+            return failure
+        image = self.of.deployed[-1] if self.of.deployed else None
+        deploy_id = f"d{len(self.of.deployed)}" if self.of.deployed else None
+        names = self.of.names_images
+        return TenantStatus(
+            deploy_status=self.of.deploy_status,
+            image=image if names else None,
+            deploy_id=deploy_id if names else None,
+            names_images=names,
+            capabilities=frozenset({"idempotency-key"} if self.of.honours_keys else ()),
+        )
+
+
+@dataclass
+class Registry:
+    """The registry's side."""
+
+    of: Neighbours
+
+    async def probe(self, login: Login) -> Failure | None:
+        return await self.of._called("probe")
+
+    async def digest(self, ref: ImageRef, login: Login) -> Digest | Failure | None:
+        return await self.of._called("digest") or self.of.manifests.get(str(ref))
+
+    async def retag(self, ref: ImageRef, digest: Digest, login: Login) -> Failure | None:
+        failure = await self.of._called("retag")
+        if failure is None:
+            self.of.manifests[str(ref)] = digest
+        return failure
+
+
+@dataclass
+class PublicUrl:
+    """The tenant's public URL."""
+
+    of: Neighbours
+
+    async def look(self, url: str) -> Health:
+        await self.of._called("health")
+        return Health(healthy=self.of.healthy, word="healthy" if self.of.healthy else "503")

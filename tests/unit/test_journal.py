@@ -1,0 +1,273 @@
+"""The journal: durable, exclusive, and honest about its own state."""
+
+import sqlite3
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from deployer import history
+from deployer.adapters.journal import Journal
+from deployer.adapters.journal_file import NAME
+from deployer.adapters.lock import LockedError, is_locked, locked
+from deployer.errors import BusyError, JournalError, SupersededError
+from deployer.failures import ExitCode, Failure, Kind, exit_code
+from deployer.model import Facts, Intent, Outcome, Run, RunId, Step
+from deployer.planning import new_run_id, planned
+from deployer.states.flow import Event, State, move
+from tests.fakes.deployers import API, request
+from tests.fakes.neighbours import REVISION, Clock
+
+pytestmark = pytest.mark.anyio
+BUILT = Step(Event.BUILT, Facts())
+
+
+def journal(folder: Path) -> Journal:
+    return Journal(folder, API, Clock())
+
+
+def new_run(folder: Path, run_id: str = "r1") -> Run:
+    plan = planned(request(folder), REVISION, 0.0)
+    return Run(id=RunId(run_id), plan=plan, state=State.BUILDING)
+
+
+async def test_what_was_committed_is_what_the_next_process_reads(tmp_path: Path) -> None:
+    here = journal(tmp_path)
+    run = await here.open_run(new_run(tmp_path))
+    intent = Intent(attempt=1, key="k", image="i", previous_image=None, previous_deploy_id=None)
+    run = await here.enter(run)
+    run = await here.commit(run, move(Event.BUILT, State.BUILDING), BUILT, 1.5)
+    run = await here.intend(run, intent)
+    await here.aclose()
+
+    there = journal(tmp_path)
+    stored = await there.run(run.id)
+    await there.aclose()
+
+    assert stored == run
+    assert stored.intent == intent
+    shown = history.show(tmp_path, run.id)
+    assert shown is not None
+    assert [event.kind for event in shown.events] == ["opened", "entered", "moved", "intent"]
+    assert [event.seq for event in shown.events] == [0, 1, 2, 3]
+    assert shown.phases[0].seconds == 1.5
+
+
+async def test_a_failure_is_read_back_as_it_was(tmp_path: Path) -> None:
+    here = journal(tmp_path)
+    run = await here.open_run(new_run(tmp_path))
+    failure = Failure(phase=State.BUILDING, kind=Kind.COMPILE_ERROR, cause="E0308", details=("a",))
+
+    run = await here.commit(run, move(Event.FAILED, State.BUILDING), failure, 0.1)
+    stored = await here.run(run.id)
+    await here.aclose()
+
+    assert stored is not None
+    assert stored.failure == failure
+
+
+async def test_a_process_that_was_superseded_can_write_no_more(tmp_path: Path) -> None:
+    first, second = journal(tmp_path), journal(tmp_path)
+    run = await first.open_run(new_run(tmp_path))
+
+    taken = await second.take_over(run)
+
+    with pytest.raises(SupersededError):
+        await first.commit(run, move(Event.BUILT, State.BUILDING), BUILT, 0.0)
+    await second.commit(taken, move(Event.BUILT, State.BUILDING), BUILT, 0.0)
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_the_same_move_cannot_be_committed_twice(tmp_path: Path) -> None:
+    here = journal(tmp_path)
+    run = await here.open_run(new_run(tmp_path))
+    row = move(Event.BUILT, State.BUILDING)
+    await here.commit(run, row, BUILT, 0.0)
+
+    with pytest.raises(SupersededError):
+        await here.commit(run, row, BUILT, 0.0)
+    await here.aclose()
+
+
+async def test_a_new_run_abandons_the_one_that_was_interrupted(tmp_path: Path) -> None:
+    here = journal(tmp_path)
+    old = await here.open_run(new_run(tmp_path, "r1"))
+    await here.open_run(new_run(tmp_path, "r2"))
+
+    with pytest.raises(SupersededError):
+        await here.enter(old)
+    outcomes = {record.run.id: record.outcome for record in await here.history(None, 9)}
+    await here.aclose()
+
+    assert outcomes == {"r1": Outcome.ABANDONED, "r2": Outcome.INTERRUPTED}
+
+
+async def test_a_cancelled_write_leaves_memory_and_disk_equal(tmp_path: Path) -> None:
+    here = journal(tmp_path)
+    run = await here.open_run(new_run(tmp_path))
+    for _ in range(20):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            run = await here.enter(run)
+    stored = await here.run(run.id)
+    await here.aclose()
+
+    assert stored == run
+
+
+async def test_a_tenant_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    first, second = journal(tmp_path), journal(tmp_path)
+    async with first.hold("ten_1"):
+        with pytest.raises(BusyError, match=r"process [0-9]+, since 20"):
+            async with second.hold("ten_1"):
+                pass
+        async with second.hold("ten_2"):
+            pass
+    async with second.hold("ten_1"):
+        pass
+    await first.aclose()
+    await second.aclose()
+
+
+def test_a_lock_ends_with_its_holder_and_its_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    with locked(path, "me"):
+        assert is_locked(path)
+        with pytest.raises(LockedError, match="me"), locked(path, "you"):
+            pass
+    assert not is_locked(path)
+    assert path.exists()
+
+
+async def test_the_journal_is_nobody_else_s_to_read(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    here = journal(folder)
+    await here.open_run(new_run(tmp_path))
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    await here.aclose()
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert set(modes.values()) == {0o600}
+    assert f"{NAME}-wal" in modes
+
+
+async def test_loose_modes_are_tightened(tmp_path: Path) -> None:
+    await make(tmp_path)
+    (tmp_path / NAME).chmod(0o644)
+
+    await make(tmp_path)
+
+    assert stat.S_IMODE((tmp_path / NAME).stat().st_mode) == 0o600
+
+
+async def make(folder: Path) -> None:
+    here = journal(folder)
+    await here.history(None, 1)
+    await here.aclose()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def zero_header(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(b"\0" * 100 + content[100:])
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def text(path: Path) -> None:
+    path.write_text("not a database, but long enough to have a header of 100 bytes\n" * 9)
+
+
+def foreign(path: Path) -> None:
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("create table t (x)")
+    connection.close()
+
+
+def newer(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("pragma user_version = 99")
+    connection.close()
+
+
+def broken_plan(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("update run set plan = '{}'")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (empty, Kind.STATE_CORRUPT),
+        (zero_header, Kind.STATE_CORRUPT),
+        (cut, Kind.STATE_CORRUPT),
+        (text, Kind.STATE_CORRUPT),
+        (foreign, Kind.STATE_CORRUPT),
+        (newer, Kind.STATE_NEWER),
+        (broken_plan, Kind.STATE_CORRUPT),
+    ],
+)
+async def test_a_damaged_journal_is_refused_and_left_as_it_is(
+    tmp_path: Path, damage: object, kind: Kind
+) -> None:
+    assert callable(damage)
+    here = journal(tmp_path)
+    await here.open_run(new_run(tmp_path))
+    await here.aclose()
+    damage(tmp_path / NAME)
+    before = (tmp_path / NAME).read_bytes()
+
+    with pytest.raises(JournalError) as caught:
+        await make(tmp_path)
+
+    assert caught.value.failure.kind is kind
+    assert exit_code(caught.value.failure) == ExitCode.JOURNAL
+    assert (tmp_path / NAME).read_bytes() == before
+
+
+async def test_a_link_in_the_journal_s_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / NAME).symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(JournalError):
+        await make(tmp_path)
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_reading_a_history_that_is_not_there_creates_nothing(tmp_path: Path) -> None:
+    assert history.runs(tmp_path / "state", None, None, 5) == ()
+    assert history.show(tmp_path / "state", "r1") is None
+    assert not (tmp_path / "state").exists()
+
+
+def test_run_ids_sort_by_time() -> None:
+    ids = [new_run_id(now) for now in (1.0, 1_795_608_000.0, 1_795_608_000.1, 4e9)]
+
+    assert ids == sorted(ids)
+    assert {len(run_id) for run_id in ids} == {16}
+
+
+async def test_a_held_run_is_running_and_a_stopped_one_interrupted(tmp_path: Path) -> None:
+    here = journal(tmp_path)
+    async with here.hold("ten_1"):
+        run = await here.open_run(new_run(tmp_path))
+        held = history.runs(tmp_path, API, "ten_1", 1)[0].outcome
+    stopped = history.runs(tmp_path, API, "ten_1", 1)[0].outcome
+    intent = Intent(attempt=1, key="k", image="i", previous_image=None, previous_deploy_id=None)
+    await here.intend(replace(run), intent)
+    asked = history.runs(tmp_path, API, "ten_1", 1)[0].outcome
+    await here.aclose()
+
+    assert (held, stopped, asked) == (Outcome.RUNNING, Outcome.INTERRUPTED, Outcome.UNKNOWN)
