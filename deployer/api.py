@@ -1,7 +1,6 @@
 """The embedding interface: deploy, resume, roll back; many tenants in one event loop."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
@@ -11,13 +10,12 @@ import anyio
 from deployer import driver, events, planning
 from deployer.driver import Driver
 from deployer.failures import Failure
-from deployer.handle import DeployHandle
+from deployer.handle import DeployHandle, in_background
 from deployer.model import DeployRequest, Plan, Run, RunId, RunRecord
 from deployer.ports import Adapters, Log
 from deployer.preflight import Preflight, preflight, scrubbed
 from deployer.result import DeployResult, result_of
 from deployer.states.flow import State
-from deployer.states.grace import unwrapped
 from deployer.states.imaging import local_tag
 from deployer.states.world import World
 from deployer.telling import OnEvent, Teller, cleaned, logging_to
@@ -119,17 +117,18 @@ class Deployer:
         """The newest runs first."""
         return await self._adapters.journal.history(tenant, limit)
 
-    @asynccontextmanager
-    async def start(self, request: DeployRequest) -> AsyncIterator[DeployHandle]:
+    def start(self, request: DeployRequest) -> AbstractAsyncContextManager[DeployHandle]:
         """Deploy in the background: the handle has the events, the result, and `cancel()`.
 
         Leaving the block waits for the run; an exception in the block cancels it.
         """
-        handle = DeployHandle()
-        with unwrapped():
-            async with anyio.create_task_group() as group:
-                group.start_soon(handle.follow, lambda: self.deploy(request, on_event=handle.tell))
-                yield handle
+        return in_background(lambda tell: self.deploy(request, on_event=tell))
+
+    def start_resume(
+        self, tenant: str, run_id: str | None = None
+    ) -> AbstractAsyncContextManager[DeployHandle]:
+        """Resume in the background; the same as `start` in all else."""
+        return in_background(lambda tell: self.resume(tenant, run_id, on_event=tell))
 
     # -- One deploy, step by step.
 

@@ -1,12 +1,15 @@
 """A deploy that runs in the background of its caller."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import anyio
 
 from deployer.events import Event
 from deployer.result import DeployResult
+from deployer.states.grace import unwrapped
 from deployer.stream import EventStream
+from deployer.telling import OnEvent
 
 
 class DeployHandle:
@@ -39,3 +42,15 @@ class DeployHandle:
         """Wait for the end; None when the run was cancelled."""
         await self._ended.wait()
         return self._result
+
+
+@asynccontextmanager
+async def in_background(
+    work: Callable[[OnEvent], Awaitable[DeployResult]],
+) -> AsyncIterator[DeployHandle]:
+    """Run `work`, which tells its events to the handle, until the block and the work have ended."""
+    handle = DeployHandle()
+    with unwrapped():
+        async with anyio.create_task_group() as group:
+            group.start_soon(handle.follow, lambda: work(handle.tell))
+            yield handle
