@@ -4,7 +4,7 @@ import json
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,17 +84,13 @@ class RawServer:
 
 
 def answer(
-    status: int = 200,
-    body: bytes | dict[str, object] | list[object] = b"",
-    *,
-    length: int | None = None,
-    **headers: str,
+    status: int = 200, body: bytes | Mapping[str, object] | list[object] = b"", **headers: str
 ) -> bytes:
-    """A whole response; a dict or list goes as JSON. `retry_after=` becomes `retry-after:`."""
-    sent = {"content-type": "application/json", "connection": "close"}
+    """A whole response; what is not bytes goes as JSON. `retry_after=` becomes `retry-after:`."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-    sent["content-length"] = str(len(data) if length is None else length)
+    sent = {"content-type": "application/json", "connection": "close"}
+    sent |= {name.replace("_", "-").lower(): value for name, value in headers.items()}
+    sent["content-length"] = str(len(data))
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
     return f"HTTP/1.1 {status} X\r\n{lines}\r\n".encode() + data
 
