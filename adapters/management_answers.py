@@ -76,8 +76,8 @@ def read_login(answer: Answer, registries: Collection[str], *, loopback: bool) -
         registry=token.registry,
         username=token.username,
         password=Secret(token.password or token.token or ""),
-        repository=token.repository,
-        tag=token.tag,
+        repository=token.repository or None,
+        tag=token.tag or None,
         capabilities=_capabilities(token.capabilities),
     )
 

@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from deployer.adapters.answer import Answer
 from deployer.adapters.http import Http
 from deployer.adapters.management import Management
+from deployer.adapters.management_answers import read_login
 from deployer.adapters.url import ApiUrl
 from deployer.failures import Failure, Kind
 from deployer.model import Deployment, Login, Secret, TenantStatus
@@ -87,6 +89,13 @@ async def test_the_newest_generation_names_repository_tag_and_capabilities() -> 
     assert isinstance(login, Login)
     assert (login.repository, login.tag) == ("systemprompt-images", "tenant-t1")
     assert login.capabilities == {"idempotency"}
+
+
+async def test_an_empty_repository_or_tag_is_none() -> None:
+    login = await ask_login(answer(200, {**LOGIN, "repository": "", "tag": ""}))
+
+    assert isinstance(login, Login)
+    assert (login.repository, login.tag) == (None, None)
 
 
 async def test_the_login_is_asked_for_with_the_bearer_token() -> None:
@@ -255,16 +264,20 @@ async def test_a_bad_certificate_is_a_failure_of_its_own() -> None:
     assert server.requests == []
 
 
-async def test_hostile_tenants_never_reach_the_wire() -> None:
+def hostile_names() -> list[str]:
     chance = random.Random(1)
     alphabet = "ab1_-./\\%?#@:;&= \t\r\n\x00\x1b\u202eé"
-    hostile = ["", "..", "-a", "a" * 129, "a/b", "a\n"]
-    while len(hostile) < 1000:
+    names = ["", "..", "-a", "a" * 300, "a/../b", "a\n", "x/../../containers/prune?a=", "../info#"]
+    while len(names) < 1000:
         name = "".join(chance.choices(alphabet, k=chance.randint(1, 30)))
-        if not all(char in "ab1_-" for char in name):
-            hostile.append(name)
+        if set(name) & set("\\%?#@:;&= \t\r\n\x00\x1b\u202eé"):
+            names.append(name)
+    return names
+
+
+async def test_hostile_tenants_never_reach_the_wire() -> None:
     async with api(answer(200, LOGIN)) as (management, server):
-        for tenant in hostile:
+        for tenant in hostile_names():
             login = await management.registry_login(tenant)
             deploy = await management.deploy(tenant, IMAGE, "k1")
             status = await management.status(tenant)
@@ -273,6 +286,16 @@ async def test_hostile_tenants_never_reach_the_wire() -> None:
             assert isinstance(status, Failure)
 
     assert server.connections == 0
+
+
+@pytest.mark.parametrize("part", ["registry", "repository", "tag"])
+def test_hostile_names_in_a_login_never_reach_the_engine(part: str) -> None:
+    for name in hostile_names()[1:]:  # an empty repository or tag counts as none
+        body = json.dumps({**LOGIN, part: name}).encode()
+        failure = read_login(Answer(200, {}, body), {name}, loopback=True)
+
+        assert isinstance(failure, Failure), name
+        assert failure.kind is Kind.LOGIN_UNUSABLE
 
 
 # -- deploy
