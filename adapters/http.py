@@ -1,6 +1,8 @@
 """One request, one answer or one trouble: the only place that knows httpx."""
 
+import os
 import re
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -77,21 +79,21 @@ class Http:
 
         `url` may hold no secret: httpx logs it. A secret may be in `headers`.
         """
-        refused = _refusal(url, headers or {})
-        if refused is not None:
-            return refused
+        target = _checked(url, headers or {})
+        if isinstance(target, Trouble):
+            return target
         try:
-            client = self._client(httpx.URL(url).scheme)
+            client = self._client(target.scheme)
         except (OSError, ssl.SSLError) as error:
             return Trouble(Fault.TLS, clean(f"CA file {self._ca_file}: {error}"))
-        request = client.build_request(
-            method,
-            url,
-            headers=headers,
-            content=content,
-            # The deadline below ends the wait: a server may work long before its first byte.
-            timeout=httpx.Timeout(deadline_seconds, connect=CONNECT_SECONDS),
-        )
+        # The deadline ends the wait, not a read: a server may work long before its first byte.
+        timeout = httpx.Timeout(deadline_seconds, connect=CONNECT_SECONDS)
+        try:
+            request = client.build_request(
+                method, url, headers=headers, content=content, timeout=timeout
+            )
+        except (httpx.InvalidURL, UnicodeError):  # the second one for xn--… that decodes to nothing
+            return Trouble(Fault.URL, "the URL names no host that can exist")
         return await _exchange(client, request, deadline_seconds, cap)
 
     def _client(self, scheme: str) -> httpx.AsyncClient:
@@ -111,7 +113,6 @@ class Http:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={
                 "user-agent": "deployer",
-                "connection": "close",
                 # Packed, 48 kB of answer became one 50 MB chunk (measured).
                 "accept-encoding": "identity",
             },
@@ -130,18 +131,18 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _refusal(url: str, headers: Mapping[str, str]) -> Trouble | None:
-    """What must not be sent, whoever asks."""
+def _checked(url: str, headers: Mapping[str, str]) -> Url | Trouble:
+    """`url`, parsed; a Trouble for what must not be sent, whoever asks."""
     try:
-        private = Url.parse(url).is_private_to_us
+        target = Url.parse(url)
     except InvalidNameError as error:
         return Trouble(Fault.URL, str(error))
-    if "authorization" in headers and not private:
+    if "authorization" in headers and not target.is_private_to_us:
         return Trouble(Fault.URL, "a login is not sent over plain HTTP to another machine")
     for name, value in headers.items():
         if not _HEADER_VALUE.fullmatch(value):
             return Trouble(Fault.HEADER, f"{name} has characters that no HTTP header may have")
-    return None
+    return target
 
 
 async def _exchange(
@@ -192,9 +193,16 @@ def _not_sent(host: str, error: httpx.HTTPError | httpx.InvalidURL) -> Trouble:
     if isinstance(error, httpx.TimeoutException):
         return Trouble(Fault.UNREACHABLE, f"{host}: no connection within {CONNECT_SECONDS:g} s")
     # "All connection attempts failed" says nothing; the system's own word lies below it.
-    words = [cause.strerror for cause in _chain(error) if isinstance(cause, OSError)]
-    word = next((word for word in reversed(words) if word), str(error))
+    words = [_word(cause) for cause in _chain(error) if isinstance(cause, OSError)]
+    word = next((word for word in reversed(words) if word), error)
     return Trouble(Fault.UNREACHABLE, clean(f"{host}: {word}"))
+
+
+def _word(error: OSError) -> str | None:
+    # asyncio writes "Connect call failed" over the system's word, but keeps its number.
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror
+    return os.strerror(error.errno)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

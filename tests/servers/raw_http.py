@@ -88,7 +88,7 @@ def answer(
 ) -> bytes:
     """A whole response; what is not bytes goes as JSON. `retry_after=` becomes `retry-after:`."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    sent = {"content-type": "application/json", "connection": "close"}
+    sent = {"content-type": "application/json"}
     sent |= {name.replace("_", "-").lower(): value for name, value in headers.items()}
     sent["content-length"] = str(len(data))
     lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
@@ -97,11 +97,15 @@ def answer(
 
 @asynccontextmanager
 async def raw_server(
-    respond: Respond | Step, *, tls: ssl.SSLContext | None = None, blurt: bytes = b""
+    respond: Respond | Step,
+    *,
+    tls: ssl.SSLContext | None = None,
+    blurt: bytes = b"",
+    keep: bool = False,
 ) -> AsyncIterator[RawServer]:
     """Serve until the block ends; a single step is the answer to each request.
 
-    `blurt` is sent before anything is read.
+    `blurt` is sent before anything is read; `keep`: more than one request a connection.
     """
     server = RawServer(respond if callable(respond) else lambda _: [respond])
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
@@ -113,7 +117,9 @@ async def raw_server(
         async with stream:
             try:
                 await stream.send(blurt)
-                await _converse(server, stream, tls)
+                wire = await _wrap(stream, tls)
+                while await _converse(server, wire, stream) and keep:
+                    pass
             # What a client does that gives up in the middle.
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return
@@ -133,18 +139,23 @@ def server_tls() -> ssl.SSLContext:
     return context
 
 
-async def _converse(server: RawServer, stream: SocketStream, tls: ssl.SSLContext | None) -> None:
-    wire: ByteStream = stream
-    if tls is not None:
-        wire = await TLSStream.wrap(
-            stream, ssl_context=tls, server_side=True, standard_compatible=False
-        )
+async def _wrap(stream: SocketStream, tls: ssl.SSLContext | None) -> ByteStream:
+    if tls is None:
+        return stream
+    return await TLSStream.wrap(
+        stream, ssl_context=tls, server_side=True, standard_compatible=False
+    )
+
+
+async def _converse(server: RawServer, wire: ByteStream, stream: SocketStream) -> bool:
+    """Answer one request; whether the connection is still there."""
     request = await _read(wire)
     server.requests.append(request)
     for step in server.respond(request):
         await _perform(step, wire, stream)
         if isinstance(step, Reset):
-            return
+            return False
+    return True
 
 
 async def _read(wire: ByteStream) -> Request:

@@ -203,6 +203,7 @@ async def test_a_foreign_realm_hears_nothing() -> None:
         ("registry.fly.io", "https://evil.example/token", False),
         ("registry.fly.io", "https://registry.fly.io.evil.example/token", False),
         ("registry.fly.io", "https://evilregistry.fly.io/token", False),
+        ("evilfly.io", "https://fly.io/token", False),
         ("mine.fly.dev", "https://yours.fly.dev/token", False),
         ("registry.fly.io", "https://io/token", False),
         ("registry.fly.io", "http://127.0.0.1/token", False),
