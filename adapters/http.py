@@ -158,12 +158,10 @@ async def _exchange(
                 outcome = await _read(response, head, cap)
             finally:
                 await response.aclose()
-    except TimeoutError:  # anyio's; httpx's own are not TimeoutErrors
-        outcome = Trouble(Fault.SLOW, f"no whole answer within {deadline_seconds:g} s")
     except _NOT_SENT as error:
         outcome = _not_sent(request.url.host, error)
-    except httpx.TimeoutException:
-        outcome = Trouble(Fault.SLOW, f"no answer within {deadline_seconds:g} s")
+    except (TimeoutError, httpx.TimeoutException):  # anyio's is none of httpx's
+        outcome = Trouble(Fault.SLOW, f"no whole answer within {deadline_seconds:g} s")
     except _BROKEN as error:
         outcome = Trouble(Fault.CUT, clean(str(error)) or "the connection was reset")
     # A refusal is complete with its status line; what is lost is only its explanation.

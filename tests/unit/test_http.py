@@ -66,8 +66,9 @@ async def test_a_whole_answer_arrives_with_its_headers_in_small_letters() -> Non
     ids=lambda value: str(value)[:60],
 )
 async def test_a_broken_answer_may_have_been_executed(steps: list[Step], fault: Fault) -> None:
+    deadline = 0.2 if fault is Fault.SLOW else 30  # only what must run out is short
     async with raw_server(lambda _: steps) as server, Http() as http:
-        got = await http.call("POST", server.url, content=b"{}", deadline_seconds=0.3)
+        got = await http.call("POST", server.url, content=b"{}", deadline_seconds=deadline)
 
     assert isinstance(got, Trouble)
     assert (got.fault, got.maybe_executed) == (fault, True)
@@ -274,12 +275,12 @@ async def test_the_deadline_counts_the_whole_call() -> None:
         got = await http.call("GET", server.url, deadline_seconds=0.2)
 
     assert isinstance(got, Trouble)
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 10.0  # the drip alone takes 20 s
 
 
 async def test_a_server_may_think_for_as_long_as_the_deadline() -> None:
     async with raw_server(lambda _: [Pause(0.2), OK]) as server, Http() as http:
-        got = await http.call("GET", server.url, deadline_seconds=5)
+        got = await http.call("GET", server.url, deadline_seconds=30)
 
     assert isinstance(got, Answer)
 

@@ -41,7 +41,11 @@ HTML = answer(502, b"<html>Bad Gateway</html>", content_type="text/html")
 
 @asynccontextmanager
 async def api(
-    respond: Respond | Step, *, token: str = "API", hosts: frozenset[str] = frozenset()
+    respond: Respond | Step,
+    *,
+    token: str = "API",
+    hosts: frozenset[str] = frozenset(),
+    deploy_deadline: float = 30.0,
 ) -> AsyncIterator[tuple[Management, RawServer]]:
     async with raw_server(respond) as server, Http() as http:
         yield (
@@ -50,7 +54,7 @@ async def api(
                 api_url=ApiUrl(server.url),
                 token=Secret(token),
                 registry_hosts=hosts,
-                deploy_deadline=0.3,
+                deploy_deadline=deploy_deadline,
             ),
             server,
         )
@@ -367,7 +371,7 @@ async def test_a_replayed_answer_says_so() -> None:
     assert got == Deployment(deploy_status="deployed", url=None, how="replayed")
 
 
-CUT = answer(200, {"data": {"status": "deployed", "app_url": "https://t1.example"}})
+DEPLOYED = answer(200, {"data": {"status": "deployed", "app_url": "https://t1.example"}})
 
 
 @pytest.mark.parametrize(
@@ -412,11 +416,9 @@ CUT = answer(200, {"data": {"status": "deployed", "app_url": "https://t1.example
             answer(200, gzip.compress(b" " * 50_000_000), content_encoding="gzip"),
             Kind.OUTCOME_UNKNOWN,
         ),
-        (CUT[:-5], Kind.OUTCOME_UNKNOWN),
+        (DEPLOYED[:-5], Kind.OUTCOME_UNKNOWN),
         (Reset(), Kind.OUTCOME_UNKNOWN),
         (b"", Kind.OUTCOME_UNKNOWN),
-        (Pause(math.inf), Kind.OUTCOME_UNKNOWN),
-        (Drip(CUT, 0.05), Kind.OUTCOME_UNKNOWN),
         (Flood(100_000), Kind.OUTCOME_UNKNOWN),
         (answer(200, b" " * 1_048_577), Kind.OUTCOME_UNKNOWN),
     ],
@@ -429,6 +431,19 @@ async def test_what_is_no_deployment_says_what_is_known_of_the_work(step: Step, 
     assert (failure.phase, failure.kind) == (State.DEPLOYING, kind)
     assert failure.cause.isprintable()
     assert failure.cause
+
+
+@pytest.mark.parametrize("step", [Pause(math.inf), Drip(DEPLOYED, 0.05)], ids=["silent", "drip"])
+async def test_a_deploy_that_is_not_answered_in_time_is_unknown(step: Step) -> None:
+    async with api(step, deploy_deadline=0.2) as (management, server):
+        failure = await management.deploy("t1", IMAGE, "k1")
+
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.cause) == (
+        Kind.OUTCOME_UNKNOWN,
+        "no whole answer within 0.2 s",
+    )
+    assert len(server.requests) == 1
 
 
 async def test_a_failed_update_carries_the_servers_message() -> None:

@@ -292,7 +292,7 @@ def test_a_hostile_challenge_is_read_in_no_time(part: str) -> None:
     begun = time.perf_counter()
     bearer_challenge(Answer(401, {"www-authenticate": "Bearer " + part * 300_000}, b""))
 
-    assert time.perf_counter() - begun < 0.5
+    assert time.perf_counter() - begun < 2.0
 
 
 # -- digest
