@@ -48,7 +48,7 @@ class _Status(msgspec.Struct):
     message: object = None
     app_url: object = None
     url: object = None
-    image: object = None
+    image: object = msgspec.UNSET  # null where nothing runs, absent where it is never told
     deploy_id: object = None
     capabilities: object = None
 
@@ -96,6 +96,7 @@ def read_status(answer: Answer) -> TenantStatus | Failure:
         url=_url(status),
         image=text(status.image),
         deploy_id=_id(status.deploy_id),
+        names_images=status.image is not msgspec.UNSET,
         capabilities=_capabilities(status.capabilities),
     )
 
