@@ -1,0 +1,79 @@
+"""The distribution's packages, unpacked into the sandbox's own folder and never installed."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anyio
+
+from deployer.sandbox.child import output
+from deployer.sandbox.refusal import Refused
+
+# An unpacked C library would be loaded by the system's own loader, which must be of its build.
+_THE_SYSTEMS = ("libc6_", "libc-bin_", "libcrypt1_")
+
+
+def can_fetch() -> bool:
+    """Whether packages can be had: apt-get, dpkg-deb, and root for the lists."""
+    return os.geteuid() == 0 and all(map(shutil.which, ("apt-get", "dpkg-deb")))
+
+
+class Apt:
+    """apt-get with an environment of its own."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._env = {**environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+
+    async def download(
+        self, packages: Sequence[str], into: Path, *, installed: Path | None = None
+    ) -> list[Path]:
+        """Download packages and what they need; return the files.
+
+        `installed` is a dpkg status file that says what is there already; None: the system's.
+        """
+        await anyio.Path(into / "partial").mkdir(parents=True, exist_ok=True)
+        place = ["-o", f"Dir::Cache::archives={into}", "-o", "DPkg::Lock::Timeout=60"]
+        if installed is not None:
+            place += ["-o", f"Dir::State::status={installed}"]
+        await self._install([*place, "--download-only", *packages])
+        return sorted([Path(each) async for each in anyio.Path(into).glob("*.deb")])
+
+    async def install(self, package: str) -> None:
+        """Install on the system, for what cannot run from a folder (a compiler)."""
+        await self._install(["-o", "DPkg::Lock::Timeout=60", package])
+
+    async def _install(self, words: Sequence[str]) -> None:
+        argv = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *words]
+        what = f"Fetching {words[-1]} from the distribution"
+        try:
+            await output(argv, env=self._env, what=what)
+        except Refused:
+            # No lists yet, or lists that name versions which the mirror has dropped since.
+            await output(["apt-get", "update", "-q"], env=self._env, what="apt-get update")
+            await output(argv, env=self._env, what=what)
+
+    async def unpack(self, archives: Sequence[Path], root: Path) -> None:
+        """Unpack programs to run from `root`; the C library stays the system's."""
+        await anyio.Path(root).mkdir(parents=True, exist_ok=True)
+        for archive in archives:
+            if not archive.name.startswith(_THE_SYSTEMS):
+                argv = ["dpkg-deb", "-x", str(archive), str(root)]
+                await output(argv, env=self._env, what=f"Unpacking {archive.name}")
+
+
+async def fetch_programs(apt: Apt, packages: Sequence[str], root: Path) -> None:
+    """Leave the packages' files below `root`, complete or not at all."""
+    making = root.with_name(f"{root.name}.{os.getpid()}")
+    try:
+        archives = await apt.download(packages, making / "archives")
+        await apt.unpack(archives, making / "root")
+        await anyio.to_thread.run_sync(_put_in_place, making / "root", root)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _put_in_place(made: Path, root: Path) -> None:
+    # Another sandbox may have been faster; its files are as good.
+    if not root.exists():
+        made.rename(root)

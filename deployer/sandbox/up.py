@@ -1,0 +1,188 @@
+"""Puts a sandbox together and takes it apart again."""
+
+import base64
+import json
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import anyio
+from aiohttp import web
+from anyio.abc import TaskGroup
+
+from deployer.sandbox.base_image import ensure_base_image
+from deployer.sandbox.control import Control, stranger
+from deployer.sandbox.deploys import Deploys
+from deployer.sandbox.edge import Edge
+from deployer.sandbox.engine import Engine, engine
+from deployer.sandbox.faults import Faults
+from deployer.sandbox.gate import Gate
+from deployer.sandbox.ledger import Ledger
+from deployer.sandbox.logins import Logins
+from deployer.sandbox.loopback import HOST, Door, served
+from deployer.sandbox.machine import Machine, remove_leftovers
+from deployer.sandbox.management import Management
+from deployer.sandbox.options import TENANTS, Options
+from deployer.sandbox.places import owned
+from deployer.sandbox.programs import Programs
+from deployer.sandbox.refusal import Refused, Say
+from deployer.sandbox.registry import registry
+from deployer.sandbox.shelf import Shelf
+from deployer.sandbox.traffic import Traffic
+
+TOKEN_HOURS: Final = 24
+_FOREVER: Final = aiohttp.ClientTimeout(total=None, sock_connect=5)
+_CLEAN_UP_SECONDS: Final = 2.5  # per step; with the engine's own end, below 5 s as a rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """A running sandbox."""
+
+    api_url: str
+    api_token: str
+    engine: str  # as in DOCKER_HOST
+    gate: str  # `host:port` of the registry, as images name it
+    registry: str  # `host:port` of the registry without login, faults and counting
+    urls: Mapping[str, str]  # tenant id -> public URL
+    ledger: Path  # the executed deploys, JSON lines
+    base_made_here: bool  # the base image is our own small one
+    faults: Faults
+
+    def environment(self) -> dict[str, str]:
+        """What a deploy into this sandbox needs in its environment."""
+        return {
+            "SYSTEMPROMPT_API_URL": self.api_url,
+            "SYSTEMPROMPT_API_TOKEN": self.api_token,
+            "SYSTEMPROMPT_USER_EMAIL": "you@example.com",
+            "SYSTEMPROMPT_PROFILE": "prod",
+            "DOCKER_HOST": self.engine,
+        }
+
+    def described(self) -> dict[str, object]:
+        """All of it as plain values, for `--json`."""
+        return {
+            "environment": self.environment(),
+            "gate": self.gate,
+            "registry": self.registry,
+            "urls": dict(self.urls),
+            "ledger": str(self.ledger),
+            "base_made_here": self.base_made_here,
+        }
+
+
+def api_token() -> str:
+    """An unsigned JWT: clients read `exp` and nothing else of it."""
+    expires = datetime.now(UTC) + timedelta(hours=TOKEN_HOURS)
+    claims = {"sub": "user-1", "exp": int(expires.timestamp()), "jti": secrets.token_hex(16)}
+    return (
+        ".".join(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+            for part in ({"alg": "none", "typ": "JWT"}, claims)
+        )
+        + "."
+    )
+
+
+@asynccontextmanager
+async def sandbox(options: Options, say: Say) -> AsyncIterator[Sandbox]:
+    """Serve a sandbox until the block ends. Raises Refused if it cannot come up."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(owned(options.folder))
+        programs = Programs(options, say)
+        runs = await stack.enter_async_context(engine(options, programs, say))
+        await remove_leftovers(runs, options.folder)
+        made_here = await ensure_base_image(runs.api, options, say)
+        address = await stack.enter_async_context(registry(options, programs, runs, say))
+        stack.push_async_callback(_leave_no_container, runs, options.folder)
+        yield await _served(stack, options, runs, Shelf(address, await _session(stack)), made_here)
+
+
+async def _served(
+    stack: AsyncExitStack, options: Options, runs: Engine, shelf: Shelf, made_here: bool
+) -> Sandbox:
+    """Open all doors: the tenants' public ports, the gate, the Management API."""
+    faults, traffic = Faults(options.faults), Traffic()
+    logins = Logins(faults, options.login_seconds)
+    tasks = await stack.enter_async_context(_background())
+    machines = {t.id: Machine(t, runs, options.folder, logins.machine) for t in TENANTS}
+    urls = {}
+    for offset, (tenant, machine) in enumerate(machines.items(), start=3):
+        edge = Edge(machine, faults, shelf.session)
+        urls[tenant] = _url(await _open(stack, edge.app(), options.port(offset)))
+    realm = await _open(stack, stranger(traffic), options.port(2))
+    gate = Gate(
+        shelf.address,
+        shelf.session,
+        logins,
+        faults,
+        traffic,
+        f"http://localhost:{realm.port}/token",
+    )
+    gate_door = await _open(stack, gate.app(), options.port(1))
+    tasks.start_soon(gate.follow_faults, gate_door)
+    gate_address = f"{HOST}:{gate_door.port}"
+    ledger = Ledger(options.folder / "deploys.jsonl")
+    deploys = Deploys(options, gate_address, shelf, machines, ledger, faults, tasks)
+    token = api_token()
+    management = Management(
+        options=options,
+        token=token,
+        urls=urls,
+        deploys=deploys,
+        logins=logins,
+        faults=faults,
+        traffic=traffic,
+    )
+    app = web.Application(middlewares=[management.counted])
+    app.add_routes([*management.routes(), *Control(faults, ledger, traffic).routes()])
+    api = await _open(stack, app, options.port(0))
+    return Sandbox(
+        api_url=_url(api),
+        api_token=token,
+        engine=runs.endpoint,
+        gate=gate_address,
+        registry=shelf.address,
+        urls=urls,
+        ledger=ledger.path,
+        base_made_here=made_here,
+        faults=faults,
+    )
+
+
+async def _open(stack: AsyncExitStack, app: web.Application, port: int) -> Door:
+    return await stack.enter_async_context(served(app, port))
+
+
+def _url(door: Door) -> str:
+    return f"http://{HOST}:{door.port}"
+
+
+async def _session(stack: AsyncExitStack) -> aiohttp.ClientSession:
+    # Bodies pass through as they are; a proxy that decompresses changes digests and lengths.
+    session = aiohttp.ClientSession(timeout=_FOREVER, auto_decompress=False)
+    return await stack.enter_async_context(session)
+
+
+@asynccontextmanager
+async def _background() -> AsyncIterator[TaskGroup]:
+    """Tasks that end with the block. A refusal in the block is not wrapped into a group."""
+    refusal: Refused | None = None
+    async with anyio.create_task_group() as tasks:
+        try:
+            yield tasks
+        except Refused as error:
+            refusal = error
+        tasks.cancel_scope.cancel()
+    if refusal is not None:
+        raise refusal
+
+
+async def _leave_no_container(runs: Engine, folder: Path) -> None:
+    with anyio.CancelScope(shield=True), anyio.move_on_after(_CLEAN_UP_SECONDS):
+        await remove_leftovers(runs, folder)
