@@ -42,6 +42,8 @@ async def _end(process: Process) -> None:
             await process.stdin.aclose()
         with anyio.move_on_after(STOP_SECONDS):
             await process.wait()
+        if process.returncode is None:
+            process.kill()
         await process.aclose()
 
 

@@ -20,8 +20,11 @@ from deployer.sandbox.programs import Program, Programs
 from deployer.sandbox.refusal import Refused, Say
 
 START_SECONDS: Final = 30.0
-# Containerd's shims listen here whatever the exec root is, and so do those of a system's own.
-_SHIM_SOCKETS: Final = Path("/run/containerd")
+# Used by the engine and containerd whatever their roots are: sockets, a key, plug-ins. Hidden, so
+# that nothing is left there and no system's daemon.json contradicts our flags.
+_HIDDEN: Final = tuple(
+    map(Path, ("/run/containerd", "/run/docker", "/etc/docker", "/opt/containerd"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ async def _private_engine(options: Options, programs: Programs, say: Say) -> Asy
         # Overlay on overlay (a container's own disk) is refused by some kernels; vfs never is.
         for storage in ((), ("--storage-driver=vfs",)):
             argv = _dockerd_argv(program, options.folder, endpoint, storage)
-            private = (options.folder / "exec", _SHIM_SOCKETS)
+            private = (options.folder / "exec", *_HIDDEN)
             process = await stack.enter_async_context(
                 bound(argv, env=program.env, log=log, private=private)
             )

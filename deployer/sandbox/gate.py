@@ -1,5 +1,6 @@
 """The registry's public door: checks logins, counts, and breaks things on demand."""
 
+import base64
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Final
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from deployer.sandbox.faults import Faults
 from deployer.sandbox.logins import Grant, Logins, Verdict
@@ -21,10 +23,6 @@ _OF_ONE_HOP: Final = frozenset(
 )
 _API: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
-
-
-class _Cut(Exception):  # noqa: N818  # it unwinds an upload, nothing else
-    """The fault `push-reset` struck within a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +60,8 @@ class Gate:
         return self._fault(request)
 
     def _judge(self, request: web.Request) -> tuple[Verdict, Grant]:
-        try:
-            login = aiohttp.BasicAuth.decode(request.headers.get("Authorization", ""))
-        except ValueError:
-            return Verdict.UNKNOWN, Grant(repository="")
-        return self.logins.judge(login.login, login.password)
+        user, password = _basic(request.headers.get("Authorization", ""))
+        return self.logins.judge(user, password)
 
     def _challenge(self, verdict: Verdict) -> web.Response:
         realm = 'Basic realm="sandbox"'
@@ -90,14 +85,13 @@ class Gate:
         try:
             async with self.session.request(
                 request.method,
-                f"http://{self.upstream}{_without_foreign_mount(request)}",
+                # As it came: quoting anew could change what a registry signed into it.
+                URL(f"http://{self.upstream}{_without_foreign_mount(request)}", encoded=True),
                 headers=_forwarded(request.headers, drop={"authorization", "expect"}),
                 data=self._body(request) if request.body_exists else None,
                 allow_redirects=False,
             ) as answer:
                 return await _relay(request, answer)
-        except _Cut:
-            return hang_up(request, reset=True)
         except aiohttp.ClientError as error:
             return _error(502, "UNKNOWN", f"the registry behind the gate: {type(error).__name__}")
 
@@ -108,7 +102,8 @@ class Gate:
             self.traffic.uploaded += len(chunk)
             yield chunk
             if sent >= RESET_AFTER and self.faults.strikes("push-reset"):
-                raise _Cut
+                hang_up(request, reset=True)
+                raise ConnectionResetError  # ends the upstream request as well
 
     async def follow_faults(self, door: Door) -> None:
         """Close and open the door as `registry-down` says; runs until it is cancelled."""
@@ -120,9 +115,19 @@ class Gate:
             await self.faults.changed()
 
 
+def _basic(header: str) -> tuple[str, str]:
+    """User and password of an Authorization header; both empty if it holds none."""
+    kind, _, encoded = header.partition(" ")
+    try:
+        user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError:
+        return "", ""
+    return (user, password) if kind.lower() == "basic" else ("", "")
+
+
 def _within(grant: Grant, request: web.Request) -> bool:
     named = _NAMED.fullmatch(request.path)
-    if named is None:
+    if named is None or ".." in request.path.split("/"):
         return request.path in ("/v2", "/v2/")
     if not grant.covers(named["repository"]):
         return False
@@ -134,7 +139,7 @@ def _without_foreign_mount(request: web.Request) -> str:
     # A login is for one repository: mounting a layer out of another would read from it.
     if "mount" in request.query:
         return request.rel_url.without_query_params("mount", "from").raw_path_qs
-    return request.rel_url.raw_path_qs
+    return request.raw_path
 
 
 def _forwarded(headers: Mapping[str, str], drop: frozenset[str] | set[str]) -> dict[str, str]:
