@@ -40,7 +40,7 @@ async def ensure_base_image(api: EngineApi, options: Options, say: Say) -> bool:
         return False
     archive = options.cache / "base-image.tar"
     if not archive.exists():
-        if not can_fetch():
+        if not can_fetch(options.environ):
             raise Refused(
                 f"{NAME} can neither be pulled nor be made here (that needs root on Debian or "
                 "Ubuntu): check the network, or load the image into the engine."
@@ -103,6 +103,8 @@ async def _unpack(archive: Path, root: Path) -> None:
 def _finish(root: Path) -> None:
     """Do what the packages' own scripts would do at installation."""
     etc = root / "etc"
+    bundle = etc / "ssl" / "certs" / "ca-certificates.crt"
+    bundle.parent.mkdir(parents=True, exist_ok=True)
     (etc / "passwd").write_text(_ACCOUNTS)
     (etc / "group").write_text("root:x:0:\nnogroup:x:65534:\n")
     (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
@@ -110,8 +112,6 @@ def _finish(root: Path) -> None:
     if not shell.is_symlink():
         shell.symlink_to("dash")
     certificates = sorted((root / "usr/share/ca-certificates/mozilla").glob("*.crt"))
-    bundle = etc / "ssl" / "certs" / "ca-certificates.crt"
-    bundle.parent.mkdir(parents=True, exist_ok=True)
     bundle.write_text("".join(each.read_text() for each in certificates))
     (root / "tmp").mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)

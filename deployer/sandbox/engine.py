@@ -57,7 +57,7 @@ async def _answering(environ: Mapping[str, str], say: Say) -> str | None:
         except EngineError as error:
             if endpoint == environ.get("DOCKER_HOST"):
                 raise Refused(
-                    f"DOCKER_HOST is {endpoint}, but {error}: start that engine, or unset "
+                    f"DOCKER_HOST is {endpoint}, but {error}. Start that engine, or unset "
                     "DOCKER_HOST for the sandbox to bring one."
                 ) from error
     return None

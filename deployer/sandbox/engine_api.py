@@ -28,7 +28,7 @@ class EngineApi:
 
     async def version(self) -> str:
         """The engine's own name and version, within 5 seconds."""
-        with _deadline(5, "the engine does not answer"):
+        with _deadline(5, "the engine does not answer (within 5 s)"):
             answer = await self._json("GET", "/version")
         parts = [part.get("Name") for part in answer.get("Components") or [] if part.get("Name")]
         return f"{parts[0] if parts else 'Engine'} {answer.get('Version', '?')}"
@@ -113,7 +113,7 @@ class EngineApi:
             ) as answer:
                 raw = await answer.read()
         except (aiohttp.ClientError, OSError) as error:
-            raise EngineError(f"the engine is gone: {error}") from error
+            raise _gone(error) from error
         if answer.status >= _OK and answer.status not in fine:
             raise EngineError(_message(raw, answer.status))
         return raw
@@ -134,7 +134,7 @@ class EngineApi:
                 async for line in answer.content:
                     last = line.strip() or last
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise EngineError(f"the engine is gone: {error}") from error
+            raise _gone(error) from error
         if answer.status >= _OK or b'"error"' in last:
             raise EngineError(_message(last, answer.status))
 
@@ -163,6 +163,11 @@ def _deadline(seconds: float, message: str) -> Iterator[None]:
 def _login(name: str, password: str) -> str:
     auth = {"username": "x", "password": password, "serveraddress": name.partition("/")[0]}
     return base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
+
+
+def _gone(error: Exception) -> EngineError:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return EngineError(f"the engine does not answer ({reason})")
 
 
 def _message(raw: bytes, status: int) -> str:

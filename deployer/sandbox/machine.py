@@ -66,7 +66,7 @@ class Machine:
         else:
             # The host's network is shared: the application is told to stay on loopback.
             where, env = {"HostConfig": {"NetworkMode": "host"}}, _env(HOST, port)
-        return {"Image": image, "Labels": labels, "Env": env, **where}
+        return {"Image": image, "Labels": labels, "Env": env, "StopTimeout": 1, **where}
 
     async def alive(self) -> bool:
         """Whether the container still runs, as far as the engine says."""

@@ -63,7 +63,8 @@ class Management:
         try:
             answer = await handler(request)
         except web.HTTPException as error:
-            answer = _error(Problem(error.status, "not_found", f"no route {request.path}"))
+            code = error.reason.lower().replace(" ", "_")
+            answer = _error(Problem(error.status, code, f"{request.path}: {error.reason}"))
         if not request.path.startswith("/__sandbox"):
             key = request.headers.get("Idempotency-Key")
             self.traffic.note("api", request.method, request.path, answer.status, key=key)

@@ -14,9 +14,11 @@ from deployer.sandbox.refusal import Refused
 _THE_SYSTEMS = ("libc6_", "libc-bin_", "libcrypt1_")
 
 
-def can_fetch() -> bool:
-    """Whether packages can be had: apt-get, dpkg-deb, and root for the lists."""
-    return os.geteuid() == 0 and all(map(shutil.which, ("apt-get", "dpkg-deb")))
+def can_fetch(environ: Mapping[str, str]) -> bool:
+    """Whether packages can be had: apt-get and dpkg-deb on PATH, and root for the lists."""
+    path = environ.get("PATH", os.defpath)
+    tools = ("apt-get", "dpkg-deb")
+    return os.geteuid() == 0 and all(shutil.which(tool, path=path) for tool in tools)
 
 
 class Apt:

@@ -63,7 +63,7 @@ class Programs:
     async def _fetched(self, name: str, package: str) -> Program:
         root = self._cache / "programs" / package
         if not root.exists():
-            if not can_fetch():
+            if not can_fetch(self._environ):
                 raise Refused(
                     f"There is no {name} here, and only root on Debian or Ubuntu can fetch it: "
                     f"install {package}, or run the sandbox as root."
@@ -81,7 +81,7 @@ async def ensure_on_system(name: str, environ: Mapping[str, str], say: Say) -> N
     """Have `name` (cargo, git) on PATH: installed from the distribution if need be, or Refused."""
     if shutil.which(name, path=environ.get("PATH", os.defpath)):
         return
-    if not can_fetch():
+    if not can_fetch(environ):
         raise Refused(f"There is no {name} on PATH: install it, then run this again.")
     say(f"Installing {name} from the distribution")
     await Apt(environ).install(name)

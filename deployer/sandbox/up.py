@@ -30,7 +30,7 @@ from deployer.sandbox.management import Management
 from deployer.sandbox.options import TENANTS, Options
 from deployer.sandbox.places import owned
 from deployer.sandbox.programs import Programs
-from deployer.sandbox.refusal import Refused, Say
+from deployer.sandbox.refusal import Say
 from deployer.sandbox.registry import registry
 from deployer.sandbox.shelf import Shelf
 from deployer.sandbox.traffic import Traffic
@@ -171,16 +171,16 @@ async def _session(stack: AsyncExitStack) -> aiohttp.ClientSession:
 
 @asynccontextmanager
 async def _background() -> AsyncIterator[TaskGroup]:
-    """Tasks that end with the block. A refusal in the block is not wrapped into a group."""
-    refusal: Refused | None = None
-    async with anyio.create_task_group() as tasks:
-        try:
+    """Tasks that end with the block."""
+    try:
+        async with anyio.create_task_group() as tasks:
             yield tasks
-        except Refused as error:
-            refusal = error
-        tasks.cancel_scope.cancel()
-    if refusal is not None:
-        raise refusal
+            tasks.cancel_scope.cancel()
+    except ExceptionGroup as group:
+        # The group is how we are built; who uses a sandbox gets their own exception back.
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
 
 
 async def _leave_no_container(runs: Engine, folder: Path) -> None:
