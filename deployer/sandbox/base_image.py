@@ -1,7 +1,5 @@
 """The Dockerfile's base image, made from the distribution's own packages if none can be pulled."""
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -10,6 +8,7 @@ import anyio
 
 from deployer.sandbox.child import output
 from deployer.sandbox.engine_api import EngineApi, EngineError
+from deployer.sandbox.making import making
 from deployer.sandbox.options import Options
 from deployer.sandbox.packages import Apt, can_fetch
 from deployer.sandbox.refusal import Refused, Say
@@ -61,21 +60,19 @@ async def _pulled(api: EngineApi) -> bool:
 
 
 async def _make(archive: Path, apt: Apt) -> None:
-    making = archive.with_name(f"base-image.{os.getpid()}")
-    try:
-        await _root_file_system(making, apt)
-        done = making / "image.tar"
-        await output(["tar", "-C", str(making / "root"), "-cf", str(done), "."], what="tar")
-        done.rename(archive)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+    async with making(archive) as folder:
+        if folder is not None:
+            await _root_file_system(folder, apt)
+            done = folder / "image.tar"
+            await output(["tar", "-C", str(folder / "root"), "-cf", str(done), "."], what="tar")
+            await anyio.Path(done).rename(archive)
 
 
-async def _root_file_system(making: Path, apt: Apt) -> None:
-    root, nothing_installed = making / "root", making / "status"
+async def _root_file_system(folder: Path, apt: Apt) -> None:
+    root, nothing_installed = folder / "root", folder / "status"
     await anyio.to_thread.run_sync(_merge_usr, root)
     await anyio.Path(nothing_installed).touch()
-    archives = await apt.download(PACKAGES, making / "archives", installed=nothing_installed)
+    archives = await apt.download(PACKAGES, folder / "archives", installed=nothing_installed)
     for each in archives:
         await _unpack(each, root)
     await anyio.to_thread.run_sync(_finish, root)

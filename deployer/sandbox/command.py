@@ -32,9 +32,26 @@ def group() -> None:
 @click.option("--folder", type=click.Path(path_type=Path), help="Where it keeps its data.")
 @click.option("--workspace", type=click.Path(path_type=Path), help="Also write the sample project.")
 @click.option("--env-file", type=click.Path(path_type=Path), help="Also write the environment.")
-@click.option("--port", default=BASE_PORT, show_default=True, help="First of 5; 0: any free ones.")
-@click.option("--work-seconds", default=0.0, help="How long the server works on a deploy.")
-@click.option("--login-seconds", default=300.0, show_default=True, help="Life of a registry login.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_531),
+    default=BASE_PORT,
+    show_default=True,
+    help="First of 5; 0: any free ones.",
+)
+@click.option(
+    "--work-seconds",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="How long the server works on a deploy.",
+)
+@click.option(
+    "--login-seconds",
+    type=click.FloatRange(0),
+    default=300.0,
+    show_default=True,
+    help="Life of a registry login.",
+)
 @click.option("--async-deploy", is_flag=True, help="POST deploy answers before the work is done.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def up(  # noqa: PLR0913  # one parameter an option

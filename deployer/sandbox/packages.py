@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 
 from deployer.sandbox.child import output
+from deployer.sandbox.making import making
 from deployer.sandbox.refusal import Refused
 
 # An unpacked C library would be loaded by the system's own loader, which must be of its build.
@@ -66,16 +67,8 @@ class Apt:
 
 async def fetch_programs(apt: Apt, packages: Sequence[str], root: Path) -> None:
     """Leave the packages' files below `root`, complete or not at all."""
-    making = root.with_name(f"{root.name}.{os.getpid()}")
-    try:
-        archives = await apt.download(packages, making / "archives")
-        await apt.unpack(archives, making / "root")
-        await anyio.to_thread.run_sync(_put_in_place, making / "root", root)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-
-
-def _put_in_place(made: Path, root: Path) -> None:
-    # Another sandbox may have been faster; its files are as good.
-    if not root.exists():
-        made.rename(root)
+    async with making(root) as folder:
+        if folder is not None:
+            archives = await apt.download(packages, folder / "archives")
+            await apt.unpack(archives, folder / "root")
+            await anyio.Path(folder / "root").rename(root)

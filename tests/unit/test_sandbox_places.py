@@ -1,7 +1,10 @@
+import os
 from pathlib import Path
 
+import anyio
 import pytest
 
+from deployer.sandbox.making import making
 from deployer.sandbox.places import SOCKET_PATH_MAX, cache_root, owned, socket_folder
 from deployer.sandbox.refusal import Refused
 
@@ -32,6 +35,37 @@ def test_sockets_of_a_deep_folder_lie_in_a_short_one_which_goes_away() -> None:
     with socket_folder(Path("/deep" * 30)) as place:
         assert len(bytes(place / "engine.sock")) < SOCKET_PATH_MAX
     assert not place.exists()
+
+
+@pytest.mark.anyio
+async def test_one_maker_at_a_time_and_the_others_find_it_made(tmp_path: Path) -> None:
+    target, made = tmp_path / "thing", []
+
+    async def make() -> None:
+        async with making(target) as folder:
+            if folder is not None:
+                await anyio.sleep(0.05)
+                (folder / "new").touch()
+                (folder / "new").rename(target)
+            made.append(folder is not None)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(make)
+
+    assert sorted(made) == [False, False, True]
+
+
+@pytest.mark.anyio
+async def test_what_a_killed_maker_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "thing.new").mkdir()
+    (tmp_path / "thing.new" / "half").touch()
+
+    async with making(tmp_path / "thing") as folder:
+        assert folder is not None
+        assert os.listdir(folder) == []  # noqa: PTH208
+
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(
