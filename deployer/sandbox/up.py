@@ -100,63 +100,101 @@ async def sandbox(options: Options, say: Say) -> AsyncIterator[Sandbox]:
         made_here = await ensure_base_image(runs.api, options, say)
         address = await stack.enter_async_context(registry(options, programs, runs, say))
         stack.push_async_callback(_leave_no_container, runs, options.folder)
-        yield await _served(stack, options, runs, Shelf(address, await _session(stack)), made_here)
+        faults = Faults(options.faults)
+        site = _Site(
+            stack=stack,
+            options=options,
+            engine=runs,
+            shelf=Shelf(address, await _session(stack)),
+            faults=faults,
+            logins=Logins(faults, options.login_seconds),
+            traffic=Traffic(),
+            tasks=await stack.enter_async_context(_background()),
+        )
+        yield await site.opened(base_made_here=made_here)
 
 
-async def _served(
-    stack: AsyncExitStack, options: Options, runs: Engine, shelf: Shelf, made_here: bool
-) -> Sandbox:
-    """Open all doors: the tenants' public ports, the gate, the Management API."""
-    faults, traffic = Faults(options.faults), Traffic()
-    logins = Logins(faults, options.login_seconds)
-    tasks = await stack.enter_async_context(_background())
-    machines = {t.id: Machine(t, runs, options.folder, logins.machine) for t in TENANTS}
-    urls = {}
-    for offset, (tenant, machine) in enumerate(machines.items(), start=3):
-        edge = Edge(machine, faults, shelf.session)
-        urls[tenant] = _url(await _open(stack, edge.app(), options.port(offset)))
-    realm = await _open(stack, stranger(traffic), options.port(2))
-    gate = Gate(
-        shelf.address,
-        shelf.session,
-        logins,
-        faults,
-        traffic,
-        f"http://localhost:{realm.port}/token",
-    )
-    gate_door = await _open(stack, gate.app(), options.port(1))
-    tasks.start_soon(gate.follow_faults, gate_door)
-    gate_address = f"{HOST}:{gate_door.port}"
-    ledger = Ledger(options.folder / "deploys.jsonl")
-    deploys = Deploys(options, gate_address, shelf, machines, ledger, faults, tasks)
-    token = api_token()
-    management = Management(
-        options=options,
-        token=token,
-        urls=urls,
-        deploys=deploys,
-        logins=logins,
-        faults=faults,
-        traffic=traffic,
-    )
-    app = web.Application(middlewares=[management.counted])
-    app.add_routes([*management.routes(), *Control(faults, ledger, traffic).routes()])
-    api = await _open(stack, app, options.port(0))
-    return Sandbox(
-        api_url=_url(api),
-        api_token=token,
-        engine=runs.endpoint,
-        gate=gate_address,
-        registry=shelf.address,
-        urls=urls,
-        ledger=ledger.path,
-        base_made_here=made_here,
-        faults=faults,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Site:
+    """What the doors of one sandbox share, and the opening of each."""
 
+    stack: AsyncExitStack
+    options: Options
+    engine: Engine
+    shelf: Shelf
+    faults: Faults
+    logins: Logins
+    traffic: Traffic
+    tasks: TaskGroup
 
-async def _open(stack: AsyncExitStack, app: web.Application, port: int) -> Door:
-    return await stack.enter_async_context(served(app, port))
+    async def opened(self, *, base_made_here: bool) -> Sandbox:
+        machines = {
+            tenant.id: Machine(tenant, self.engine, self.options.folder, self.logins.machine)
+            for tenant in TENANTS
+        }
+        urls = await self._public_urls(machines)
+        gate = await self._gate()
+        ledger = Ledger(self.options.folder / "deploys.jsonl")
+        deploys = Deploys(
+            options=self.options,
+            registry=gate,
+            shelf=self.shelf,
+            machines=machines,
+            ledger=ledger,
+            faults=self.faults,
+            tasks=self.tasks,
+        )
+        token = api_token()
+        return Sandbox(
+            api_url=await self._api(deploys, urls, token),
+            api_token=token,
+            engine=self.engine.endpoint,
+            gate=gate,
+            registry=self.shelf.address,
+            urls=urls,
+            ledger=ledger.path,
+            base_made_here=base_made_here,
+            faults=self.faults,
+        )
+
+    async def _public_urls(self, machines: Mapping[str, Machine]) -> dict[str, str]:
+        urls = {}
+        for offset, (tenant, machine) in enumerate(machines.items(), start=3):
+            edge = Edge(machine, self.faults, self.shelf.session)
+            urls[tenant] = _url(await self._open(edge.app(), offset))
+        return urls
+
+    async def _gate(self) -> str:
+        realm = await self._open(stranger(self.traffic), 2)
+        gate = Gate(
+            upstream=self.shelf.address,
+            session=self.shelf.session,
+            logins=self.logins,
+            faults=self.faults,
+            traffic=self.traffic,
+            foreign_realm=f"http://localhost:{realm.port}/token",
+        )
+        door = await self._open(gate.app(), 1)
+        self.tasks.start_soon(gate.follow_faults, door)
+        return f"{HOST}:{door.port}"
+
+    async def _api(self, deploys: Deploys, urls: Mapping[str, str], token: str) -> str:
+        management = Management(
+            options=self.options,
+            token=token,
+            urls=urls,
+            deploys=deploys,
+            logins=self.logins,
+            faults=self.faults,
+            traffic=self.traffic,
+        )
+        control = Control(self.faults, deploys.ledger, self.traffic)
+        app = web.Application(middlewares=[management.counted])
+        app.add_routes([*management.routes(), *control.routes()])
+        return _url(await self._open(app, 0))
+
+    async def _open(self, app: web.Application, offset: int) -> Door:
+        return await self.stack.enter_async_context(served(app, self.options.port(offset)))
 
 
 def _url(door: Door) -> str:
