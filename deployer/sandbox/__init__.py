@@ -1,1 +1,1 @@
-"""A deploy target on this machine: what users try and what the tests use."""
+"""The other side of a deploy, on loopback: Management API, registry and Fly machine, all real."""

@@ -1,0 +1,74 @@
+"""The distribution's packages, unpacked into the sandbox's own folder and never installed."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anyio
+
+from deployer.sandbox.child import output
+from deployer.sandbox.making import making
+from deployer.sandbox.refusal import Refused
+
+# An unpacked C library would be loaded by the system's own loader, which must be of its build.
+_THE_SYSTEMS = ("libc6_", "libc-bin_", "libcrypt1_")
+
+
+def can_fetch(environ: Mapping[str, str]) -> bool:
+    """Whether packages can be had: apt-get and dpkg-deb on PATH, and root for the lists."""
+    path = environ.get("PATH", os.defpath)
+    tools = ("apt-get", "dpkg-deb")
+    return os.geteuid() == 0 and all(shutil.which(tool, path=path) for tool in tools)
+
+
+class Apt:
+    """apt-get with an environment of its own."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._env = {**environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+
+    async def download(
+        self, packages: Sequence[str], into: Path, *, installed: Path | None = None
+    ) -> list[Path]:
+        """Download packages and what they need; return the files.
+
+        `installed` is a dpkg status file that says what is there already; None: the system's.
+        """
+        await anyio.Path(into / "partial").mkdir(parents=True, exist_ok=True)
+        place = ["-o", f"Dir::Cache::archives={into}", "-o", "DPkg::Lock::Timeout=60"]
+        if installed is not None:
+            place += ["-o", f"Dir::State::status={installed}"]
+        await self._install([*place, "--download-only", *packages])
+        return sorted([Path(each) async for each in anyio.Path(into).glob("*.deb")])
+
+    async def install(self, package: str) -> None:
+        """Install on the system, for what cannot run from a folder (a compiler)."""
+        await self._install(["-o", "DPkg::Lock::Timeout=60", package])
+
+    async def _install(self, words: Sequence[str]) -> None:
+        argv = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *words]
+        what = f"Fetching {words[-1]} from the distribution"
+        try:
+            await output(argv, env=self._env, what=what)
+        except Refused:
+            # No lists yet, or lists that name versions which the mirror has dropped since.
+            await output(["apt-get", "update", "-q"], env=self._env, what="apt-get update")
+            await output(argv, env=self._env, what=what)
+
+    async def unpack(self, archives: Sequence[Path], root: Path) -> None:
+        """Unpack programs to run from `root`; the C library stays the system's."""
+        await anyio.Path(root).mkdir(parents=True, exist_ok=True)
+        for archive in archives:
+            if not archive.name.startswith(_THE_SYSTEMS):
+                argv = ["dpkg-deb", "-x", str(archive), str(root)]
+                await output(argv, env=self._env, what=f"Unpacking {archive.name}")
+
+
+async def fetch_programs(apt: Apt, packages: Sequence[str], root: Path) -> None:
+    """Leave the packages' files below `root`, complete or not at all."""
+    async with making(root) as folder:
+        if folder is not None:
+            archives = await apt.download(packages, folder / "archives")
+            await apt.unpack(archives, folder / "root")
+            await anyio.Path(folder / "root").rename(root)
