@@ -11,7 +11,6 @@ from deployer.adapters.cargo_command import (
     build_arguments,
     cargo_environment,
     clean_arguments,
-    find_program,
     target_dir,
 )
 from deployer.adapters.cargo_failures import failure
@@ -19,6 +18,7 @@ from deployer.adapters.cargo_products import Product
 from deployer.adapters.cargo_transcript import LockAwaited, Transcript
 from deployer.adapters.cargo_watch import BuildWatch, Patience, oom_kills
 from deployer.adapters.process import Job, LineSplitter, NotStarted, run
+from deployer.adapters.programs import find_program
 from deployer.adapters.text import clean
 from deployer.events import OutputLine, Transient, Waiting
 from deployer.failures import Failure, Kind

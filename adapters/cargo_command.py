@@ -1,11 +1,11 @@
-"""What cargo is called with: its path, its arguments, its environment. Pure but for a look at PATH."""
+"""What cargo is called with: its arguments and its environment. Pure."""
 
-import shutil
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
+from deployer.adapters.programs import search_path
 from deployer.model import Crate, Secret
 
 # What a build may see. The rest of the caller's environment may hold tokens, and a build script
@@ -34,20 +34,6 @@ SPOKEN: Final = {
     "CARGO_TERM_QUIET": "false",
     "CARGO_TERM_VERBOSE": "false",
 }
-
-
-def search_path(environment: Mapping[str, str]) -> str:
-    """PATH without its relative entries: those would run programs that lie in the project."""
-    entries = environment.get("PATH", "").split(":")
-    return ":".join(entry for entry in entries if entry.startswith("/"))
-
-
-def find_program(name: str, environment: Mapping[str, str]) -> str | None:
-    """The absolute path of `name`, by the absolute entries of PATH; an absolute `name` as it is."""
-    if "/" in name:
-        return name if name.startswith("/") else None
-    # Never resolved further: rustup's `cargo` is a link, and tells by its name what to be.
-    return shutil.which(name, path=search_path(environment))
 
 
 def cargo_environment(

@@ -55,16 +55,11 @@ async def prove(
     wanted = _wanted(crates, products)
     if isinstance(wanted, Failure):
         return wanted
-    binaries: list[Binary] = []
-    for product, found in zip(wanted, await _look_at([each.path for each in wanted]), strict=True):
-        if isinstance(found, Unusable):
-            cause = f"cargo built {clean(str(product.path))}, but it {found.reason}"
-            return _failure(Kind.BINARY_UNUSABLE, cause)
-        if problem := _misplaced(product.path, target):
+    for path in (product.path for product in wanted):
+        if problem := _misplaced(path, target):
             return _failure(Kind.BINARY_UNUSABLE, problem)
-        _warn_of_another_place(product.path, target, emit)
-        binaries.append(_binary(product, found))
-    return tuple(binaries)
+        _warn_of_another_place(path, target, emit)
+    return _binaries(wanted, await _look_at([product.path for product in wanted]))
 
 
 async def damaged(binaries: Sequence[Binary]) -> tuple[Binary, ...]:
@@ -142,6 +137,18 @@ def _warn_of_another_place(path: Path, target: Path, emit: Emit) -> None:
                 text=f"cargo left {path.name} in {where}: the Dockerfile must copy it from there"
             )
         )
+
+
+def _binaries(
+    products: Iterable[Product], found: Iterable[Fingerprint | Unusable]
+) -> tuple[Binary, ...] | Failure:
+    binaries: list[Binary] = []
+    for product, file in zip(products, found, strict=True):
+        if isinstance(file, Unusable):
+            cause = f"cargo built {clean(str(product.path))}, but it {file.reason}"
+            return _failure(Kind.BINARY_UNUSABLE, cause)
+        binaries.append(_binary(product, file))
+    return tuple(binaries)
 
 
 def _binary(product: Product, found: Fingerprint) -> Binary:
