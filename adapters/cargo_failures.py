@@ -11,10 +11,10 @@ from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
 from deployer.states.flow import State
 
-# With so little space left, a bus error while linking means a full disk: a linker writes into a
-# mapped file, and gets the signal in place of "No space left on device" (measured).
-LOW_SPACE: Final = 256 << 20
+LOW_SPACE: Final = 256 << 20  # bytes
 _BY_SIGNAL: Final = 128
+_GUARD_EXEC: Final = re.compile(r"guard-exec: \d+ ")
+_LINKER_WORDS: Final = ("error: ", "undefined reference to", "cannot find -l", "No space left")
 # A command line between backquotes fills a whole message; its program is enough.
 _LONG_COMMAND: Final = re.compile(r"`([^` ]{1,200}) [^`]{60,}`")
 
@@ -36,12 +36,20 @@ _DISK_FULL: Final = (
     Rule(Kind.BUILD_DISK_FULL, ("Disk quota exceeded",)),
 )
 
+# With little space left, a bus error is a full disk: linkers write into mapped files, and get the
+# signal in place of "No space left on device" (measured).
+BUS_RULES: Final = (
+    Rule(Kind.BUILD_DISK_FULL, ("terminated with signal 7",)),
+    Rule(Kind.BUILD_DISK_FULL, ("signal: 7", "SIGBUS")),
+)
+
 # In rustc's errors that have no code: macros, `env!`, the linker.
 ERROR_RULES: Final = (
     *_DISK_FULL,
     Rule(Kind.DATABASE_URL_MISSING, ("set `DATABASE_URL` to use query macros",)),
     Rule(Kind.DATABASE_URL_MISSING, ("variable `DATABASE_URL` not defined at compile time",)),
     Rule(Kind.DATABASE_UNREACHABLE, ("error communicating with database: ",)),
+    Rule(Kind.RUSTC_KILLED, ("linking with `", "signal: 9 (SIGKILL)")),
     Rule(Kind.RUSTC_KILLED, ("terminated with signal 9",)),
     Rule(Kind.LINKER, ("linker `", "` not found")),
     Rule(Kind.LINKER, ("linking with `",)),
@@ -72,7 +80,7 @@ START_RULES: Final = (
     Rule(Kind.NO_SUCH_PACKAGE, ("package(s) `", "not found in workspace")),
     Rule(Kind.NO_SUCH_PACKAGE, ("cannot specify features for packages outside of workspace",)),
     Rule(Kind.NO_SUCH_PACKAGE, ("no bin target named",)),
-    Rule(Kind.LOCK_FILE_STALE, ("cannot update the lock file",)),
+    Rule(Kind.LOCK_FILE_STALE, ("the lock file", "because --locked was passed")),
     Rule(Kind.LOCK_FILE_STALE, ("the lock file", "needs to be updated but")),
     Rule(Kind.LOCK_FILE_STALE, ("failed to parse lock file",)),
     Rule(Kind.MANIFEST_BROKEN, ("manifest path `", "does not exist")),
@@ -105,7 +113,7 @@ EXEC_RULES: Final = tuple(
     Rule(Kind.CARGO_MISSING, (f"guard-exec: {errno} ",)) for errno in (2, 13, 8, 20, 40)
 )
 
-PROSE_RULES: Final = tuple(dict.fromkeys((*EXEC_RULES, *START_RULES, *BUILD_RULES)))
+PROSE_RULES: Final = tuple(dict.fromkeys((*EXEC_RULES, *START_RULES, *BUS_RULES, *BUILD_RULES)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +153,8 @@ def _kind(evidence: Evidence) -> Kind:
         return _told(START_RULES, evidence) or Kind.BUILD_FAILED
     if evidence.errors:
         return _compiler_kind(evidence)
-    if _bus_error_on_full_disk("\n".join(evidence.tail), evidence):
-        return Kind.BUILD_DISK_FULL
-    return _told((*SCRIPT_RULES, *BUILD_RULES), evidence) or Kind.BUILD_FAILED
+    rules = (*_bus_rules(evidence), *SCRIPT_RULES, *BUILD_RULES)
+    return _told(rules, evidence) or Kind.BUILD_FAILED
 
 
 def _told(rules: tuple[Rule, ...], evidence: Evidence) -> Kind | None:
@@ -156,9 +163,7 @@ def _told(rules: tuple[Rule, ...], evidence: Evidence) -> Kind | None:
 
 def _compiler_kind(evidence: Evidence) -> Kind:
     uncoded = [_words(error) for error in evidence.errors if error.code is None]
-    if any(_bus_error_on_full_disk(words, evidence) for words in uncoded):
-        return Kind.BUILD_DISK_FULL
-    for rule in ERROR_RULES:
+    for rule in (*_bus_rules(evidence), *ERROR_RULES):
         if any(rule.fits(words) for words in uncoded):
             return rule.kind
     if all(error.level != "error" for error in evidence.errors):
@@ -171,9 +176,10 @@ def _words(error: Message) -> str:
     return "\n".join((error.message, *(note.message for note in error.children)))
 
 
-def _bus_error_on_full_disk(words: str, evidence: Evidence) -> bool:
-    bus_error = "terminated with signal 7" in words or "(signal: 7, SIGBUS" in words
-    return bus_error and evidence.least_free is not None and evidence.least_free < LOW_SPACE
+def _bus_rules(evidence: Evidence) -> tuple[Rule, ...]:
+    """What a bus error means, which depends on the space that there was."""
+    low = evidence.least_free is not None and evidence.least_free < LOW_SPACE
+    return BUS_RULES if low else ()
 
 
 def _killed_by(status: int) -> int | None:
@@ -185,7 +191,7 @@ def _killed_by(status: int) -> int | None:
 
 def _cause(kind: Kind, evidence: Evidence) -> str:
     if number := _killed_by(evidence.status):
-        return f"cargo was ended by signal {number}"
+        return f"cargo was ended by signal {number} ({signal.strsignal(number)})"
     if evidence.errors:
         return _first_error(kind, evidence)
     if evidence.status == 0:
@@ -194,18 +200,25 @@ def _cause(kind: Kind, evidence: Evidence) -> str:
     if told is None:
         return f"cargo ended with exit status {evidence.status} and gave no reason"
     words = f"{told.strip()}: {evidence.root_cause}" if evidence.root_cause else told
-    return clean(_LONG_COMMAND.sub(r"`\1 …`", words))
+    return clean(_LONG_COMMAND.sub(r"`\1 …`", _GUARD_EXEC.sub("cannot execute ", words)))
 
 
 def _first_error(kind: Kind, evidence: Evidence) -> str:
     """The error that decided the kind, where it is, and how many more there are."""
-    rules = tuple(rule for rule in ERROR_RULES if rule.kind is kind)
+    rules = tuple(rule for rule in (*BUS_RULES, *ERROR_RULES) if rule.kind is kind)
     decisive = (error for error in evidence.errors if any(signs(_words(error), rules)))
     error = next(decisive, evidence.errors[0])
     code = f"[{error.code.code}]" if error.code else ""
-    place = f" ({error.place})" if error.place else ""
+    place = f" ({error.place})" if error.place else _linker_words(error)
     others = f"; {evidence.error_count - 1} more" if evidence.error_count > 1 else ""
     return clean(f"error{code}: {clean(error.message, 300)}{place}{others}")
+
+
+def _linker_words(error: Message) -> str:
+    """Where rustc only repeats an exit status, what the linker itself had to say first."""
+    lines = (line.strip() for note in error.children for line in note.message.splitlines())
+    telling = (line for line in lines if any(word in line for word in _LINKER_WORDS))
+    return next((f": {clean(line, 120)}" for line in telling), "")
 
 
 def _hints(kind: Kind, evidence: Evidence) -> str:

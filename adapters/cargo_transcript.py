@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from deployer.adapters.cargo_failures import SCRIPT_RULES, Evidence, Rule, signs
+from deployer.adapters.cargo_failures import Evidence
 from deployer.adapters.cargo_messages import (
     Artifact,
     Diagnostic,
@@ -17,6 +17,7 @@ from deployer.adapters.cargo_messages import (
     is_bar,
     parse,
 )
+from deployer.adapters.cargo_prose import Prose
 from deployer.adapters.text import clean, decode
 from deployer.events import OutputLine, Progress
 
@@ -41,11 +42,8 @@ class Transcript:
         self.finished: bool | None = None
         self._errors: list[Message] = []
         self._error_count = 0
-        self._signs: dict[Rule, str] = {}
-        self._complaint: str | None = None
-        self._root_cause: str | None = None
+        self._prose: Final = Prose()
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self._section = ""
         self._done = 0
         self._total: int | None = None
 
@@ -74,7 +72,7 @@ class Transcript:
             yield from self._say(text)
             yield LockAwaited(clean(lock))
         else:
-            self._read(text)
+            self._prose.read(text)
             yield from self._say(text)
 
     def evidence(
@@ -90,10 +88,10 @@ class Transcript:
             finished=self.finished,
             errors=tuple(self._errors),
             error_count=self._error_count,
-            signs=dict(self._signs),
-            complaint=self._complaint,
-            root_cause=self._root_cause,
-            tail=tuple(self._tail),
+            signs=dict(self._prose.signs),
+            complaint=self._prose.complaint,
+            root_cause=self._prose.root_cause,
+            tail=self.tail,
             least_free=least_free,
             oom_kills=oom_kills,
         )
@@ -126,22 +124,3 @@ class Transcript:
         if line := clean(text):
             self._tail.append(line)
             yield OutputLine(source="cargo", text=line)
-
-    def _read(self, text: str) -> None:
-        """Keep what may explain a failure later."""
-        self._enter_section(text)
-        if self._complaint is None and text.startswith("error"):
-            self._complaint = text
-        for rule in signs(text):
-            self._signs.setdefault(rule, text)
-        if self._section == "--- stderr":
-            for rule in signs(text, SCRIPT_RULES):
-                self._signs.setdefault(rule, text)
-
-    def _enter_section(self, text: str) -> None:
-        if self._section == "Caused by:":
-            self._root_cause, self._section = text.strip(), ""
-        if not text.startswith(" "):
-            self._section = ""
-        if (heading := text.strip()) in ("Caused by:", "--- stdout", "--- stderr"):
-            self._section = heading
