@@ -131,6 +131,7 @@ async def _follow(process: Process, job: Job, watch: Watch | None) -> None:
             if watch is not None:
                 group.start_soon(wait_with, watch)
             await process.wait()
+            _bury(process)
             readers.cancel_scope.deadline = anyio.current_time() + DRAIN_SECONDS
         group.cancel_scope.cancel()
 
@@ -150,9 +151,14 @@ async def _end(process: Process) -> None:
     if process.returncode is None:
         _tell(process.kill)
         await process.wait()
-    if process.returncode is None or process.returncode < 0:
-        session.kill(process.pid)
+        _bury(process)
     await process.aclose()
+
+
+def _bury(guard: Process) -> None:
+    """Kill what a guard that was killed itself has left."""
+    if guard.returncode is not None and guard.returncode < 0:
+        session.kill(guard.pid)
 
 
 def _tell(signal: Callable[[], None]) -> None:
