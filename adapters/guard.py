@@ -1,0 +1,142 @@
+"""Runs one command in a process group of its own, which never outlives the tool.
+
+`python -I -S guard.py COMMAND [ARGUMENT …]`, the standard library only. The tool keeps the other
+end of this process's stdin open and never writes to it: its end, also after `kill -9`, closes it.
+Then, and at TERM, INT or HUP, the group gets TERM, and two seconds later KILL. The exit status is
+the command's; 128+n when signal n ended it; 127 or 126 when it could not be executed.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+
+GRACE_SECONDS = 2.0
+VANISH_SECONDS = 1.0  # a killed process is gone in milliseconds, or hangs in the kernel
+LIFE_LINE = 0
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+HANDLED = (*STOPPING, signal.SIGCHLD)
+
+
+def main(command: list[str]) -> int:
+    """Run `command` to its end, or to the tool's; return the exit status."""
+    wake = _signal_pipe()
+    leader = _start(command)
+    _watch(leader, wake)
+    return _clear(leader)
+
+
+def _signal_pipe() -> int:
+    """A descriptor that becomes readable at each signal and yields its number as a byte."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in HANDLED:
+        signal.signal(number, lambda *_: None)
+    return reader
+
+
+def _start(command: list[str]) -> int:
+    # A signal between fork and exec would reach Python's handler in the child, and be lost there.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    leader = os.fork()
+    if leader == 0:
+        _become(command)
+    # Both sides set the group: whoever comes second finds it done.
+    with contextlib.suppress(OSError):
+        os.setpgid(leader, leader)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+    return leader
+
+
+def _become(command: list[str]) -> None:
+    try:
+        os.setpgid(0, 0)
+        # The command must not hold the life line, nor read from it.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), LIFE_LINE)
+        # Python ignores these two, and exec would hand that down.
+        for number in (*HANDLED, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        os.execvp(command[0], command)  # noqa: S606  # no shell is what is wanted
+    except OSError as error:
+        os.write(2, f"guard-exec: {error.errno} {command[0]}: {error.strerror}\n".encode())
+        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def _watch(leader: int, wake: int) -> None:
+    """Return when the leader has ended, by itself or because it had to."""
+    kill_at: float | None = None
+    while not _ended(leader):
+        if kill_at is None and _told_to_stop(wake):
+            _signal_group(leader, signal.SIGTERM)
+            _signal_group(leader, signal.SIGCONT)  # the stopped take no TERM
+            kill_at = time.monotonic() + GRACE_SECONDS
+        elif kill_at is not None:
+            _wait_until(kill_at, wake)
+            if time.monotonic() >= kill_at:
+                _signal_group(leader, signal.SIGKILL)
+                kill_at += GRACE_SECONDS
+
+
+def _told_to_stop(wake: int) -> bool:
+    readable, _, _ = select.select([LIFE_LINE, wake], [], [])
+    if wake in readable and any(number in STOPPING for number in os.read(wake, 4096)):
+        return True
+    return LIFE_LINE in readable and not os.read(LIFE_LINE, 4096)
+
+
+def _wait_until(deadline: float, wake: int) -> None:
+    readable, _, _ = select.select([wake], [], [], max(0.0, deadline - time.monotonic()))
+    if readable:
+        os.read(wake, 4096)
+
+
+def _ended(leader: int) -> bool:
+    # WNOWAIT leaves it a zombie: as long as it is one, nobody else can get its group's number.
+    return os.waitid(os.P_PID, leader, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _signal_group(leader: int, number: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(leader, number)
+
+
+def _clear(leader: int) -> int:
+    """Kill what the leader left behind, then reap it and return its status."""
+    _signal_group(leader, signal.SIGKILL)
+    result = os.waitid(os.P_PID, leader, os.WEXITED)
+    _wait_for_stragglers(leader)
+    if result is None:  # only with WNOHANG
+        return 1
+    return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
+
+
+def _wait_for_stragglers(group: int) -> None:
+    deadline = time.monotonic() + VANISH_SECONDS
+    with contextlib.suppress(OSError):
+        while time.monotonic() < deadline and _lives(group):
+            time.sleep(0.002)
+
+
+def _lives(group: int) -> bool:
+    """Whether a process of `group` still runs. Raises OSError once there is no such group."""
+    os.killpg(group, 0)
+    # The dead stay in it until their new parent reaps them, which in a container may be never.
+    with os.scandir("/proc") as entries:
+        return any(_runs_in(group, entry.name) for entry in entries if entry.name.isdecimal())
+
+
+def _runs_in(group: int, pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  # pathlib costs 10 ms a start
+            state, _parent, its_group = file.read().rpartition(b")")[2].split()[:3]
+    except OSError:
+        return False  # it has just gone
+    return int(its_group) == group and state not in (b"Z", b"X")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
