@@ -12,7 +12,7 @@ from deployer import config_file, project
 from deployer.access import Access, find_access
 from deployer.database import Database, find_database
 from deployer.model import WaitPolicy
-from deployer.settings import Flags, Refusal, Settings
+from deployer.settings import Flags, Refusal, Settings, state_directory
 from deployer.target import Inputs, Target, find_target
 
 
@@ -90,24 +90,6 @@ def _settings(inputs: Inputs, access: Access, state_dir: Path, database: Databas
         sqlx_offline=database.offline,
         registry_hosts=frozenset(hosts),
         ca_file=inputs.flags.ca_file,
-    )
-
-
-def state_directory(flag: Path | None, environ: Mapping[str, str]) -> Path | Refusal:
-    """Where the journal lies: `flag`, else below the XDG state directory."""
-    if flag is not None:
-        return flag
-    # The specification: a path that is not absolute is to be ignored.
-    base = environ.get("XDG_STATE_HOME", "")
-    if Path(base).is_absolute():
-        return Path(base, "deployer")
-    home = environ.get("HOME", "")
-    if Path(home).is_absolute():
-        return Path(home, ".local", "state", "deployer")
-    return Refusal(
-        what="there is no directory for the journal",
-        where="HOME and XDG_STATE_HOME",
-        remedy="pass --state-dir",
     )
 
 

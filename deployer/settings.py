@@ -103,3 +103,21 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def state_directory(flag: Path | None, environ: Mapping[str, str]) -> Path | Refusal:
+    """Where the journal lies: `flag`, else below the XDG state directory."""
+    if flag is not None:
+        return flag
+    # The specification: a path that is not absolute is to be ignored.
+    base = environ.get("XDG_STATE_HOME", "")
+    if Path(base).is_absolute():
+        return Path(base, "deployer")
+    home = environ.get("HOME", "")
+    if Path(home).is_absolute():
+        return Path(home, ".local", "state", "deployer")
+    return Refusal(
+        what="there is no directory for the journal",
+        where="HOME and XDG_STATE_HOME",
+        remedy="pass --state-dir",
+    )
