@@ -148,4 +148,4 @@ def _wait(flags: Flags, stored: DeployTable) -> WaitPolicy:
 
 def _first(*seconds: float | None) -> float:
     """The first that is given: 0 is."""
-    return next(each for each in seconds if each is not None)
+    return float(next(each for each in seconds if each is not None))

@@ -73,10 +73,11 @@ def _journal(error: "JournalError", program: Program) -> int:
 
 def _bug(error: Exception, args: list[str], program: Program) -> int:
     from deployer.cli import document, report  # noqa: PLC0415
+    from deployer.cli.scrubbing import scrubber  # noqa: PLC0415
     from deployer.failures import ExitCode, Failure, Kind  # noqa: PLC0415
     from deployer.states.flow import State  # noqa: PLC0415
 
-    scrub = program.scrubber().line
+    scrub = scrubber(program).line
     failure = Failure(
         phase=State.BUILDING, kind=Kind.BUG, cause=scrub(f"{type(error).__name__}: {error}")
     )

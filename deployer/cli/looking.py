@@ -5,6 +5,7 @@ import anyio
 from deployer.cli import document, logs, wording
 from deployer.cli.interrupts import kept_handlers
 from deployer.cli.program import Invocation
+from deployer.cli.scrubbing import scrubber
 from deployer.cli.target import Wanted
 from deployer.cli.wording import Line
 from deployer.failures import ExitCode
@@ -34,6 +35,6 @@ def look(cli: Invocation, wanted: Wanted) -> int:
 
 async def _preflight(cli: Invocation, found: Loaded, request: DeployRequest) -> Preflight:
     program = cli.program
-    logger = logs.logger(program.err, program.scrubber(), cli.choices.verbose)
+    logger = logs.logger(program.err, scrubber(program), cli.choices.verbose)
     async with await program.open_deployer(found.settings, logger) as deployer:
         return await deployer.preflight(request)

@@ -34,7 +34,10 @@ class Out:
     @property
     def terminal(self) -> bool:
         """Whether it is one."""
-        return self._stream is not None and self._stream.isatty()
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:  # closed
+            return False
 
     def decide_colour(self, choice: str, environ: Mapping[str, str]) -> None:
         """Colour lines from now on, or do not: as the flag and the environment want it."""

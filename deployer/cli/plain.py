@@ -10,6 +10,7 @@ from deployer.cli.output import Out, Style
 from deployer.cli.wording import Line
 from deployer.events import (
     Body,
+    Durable,
     Event,
     IntentRecorded,
     OutputLine,
@@ -22,6 +23,7 @@ from deployer.events import (
     Waiting,
     Warned,
 )
+from deployer.states.flow import State
 
 SILENCE_MAX: Final = 10.0  # seconds; CI services end jobs that say nothing, and people do too
 TICK: Final = 1.0  # seconds between looks at the clock
@@ -51,7 +53,7 @@ class PlainLines:
         if isinstance(event.body, StateEntered) and self._grouped:
             self._group(event.body.state)
         for text, style in self._lines(event.body):
-            self._line(f"{_clock(event.at)} {event.state:<14} {text}", style)
+            self._line(f"{_clock(event.at)} {_state(event):<14} {text}", style)
         if isinstance(event.body, StateFinished):
             self._end_group()
 
@@ -100,6 +102,11 @@ class PlainLines:
         if self._open_group:
             self._err.line(github.END_GROUP)
         self._open_group = False
+
+
+def _state(event: Event) -> State:
+    """The state that an event is about; the run may be in the next one by now."""
+    return event.body.state if isinstance(event.body, Durable) else event.state
 
 
 def _clock(wall: float) -> str:

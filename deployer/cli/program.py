@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import click
 
@@ -17,7 +17,6 @@ from deployer.cli.options import Globals, chosen_globals
 from deployer.cli.output import Out, Style
 
 if TYPE_CHECKING:
-    from deployer.adapters.text import Scrubber
     from deployer.cli.document import Document
     from deployer.cli.wording import Line
     from deployer.events import Event
@@ -66,8 +65,6 @@ class Deploys(Protocol):
     async def acknowledge(self, run_id: "RunId") -> None:
         """The result was heard."""
 
-
-SECRET_VARIABLES: Final = ("SYSTEMPROMPT_API_TOKEN", "DATABASE_URL")
 
 OpenDeployer = Callable[
     ["Settings", "Log | None"], Awaitable["AbstractAsyncContextManager[Deploys]"]
@@ -122,14 +119,6 @@ class Program:
             interactive=asked and not ci,
             terminal=moves and not ci,
         )
-
-    def scrubber(self) -> "Scrubber":
-        """Takes out of a text each secret that the invocation knows."""
-        from deployer.adapters.text import Scrubber  # noqa: PLC0415
-        from deployer.model import Secret  # noqa: PLC0415
-
-        given = (self.environ.get(name) for name in SECRET_VARIABLES)
-        return Scrubber((*self.secrets, *(Secret(value) for value in given if value)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from deployer.cli.display import Display, display_for
 from deployer.cli.interrupts import interrupted_code, kept_handlers, watched
 from deployer.cli.program import Deploys, Invocation
 from deployer.cli.report import Report
+from deployer.cli.scrubbing import scrubber
 from deployer.errors import BusyError, JournalError, SupersededError
 from deployer.events import Event
 from deployer.model import RunId, RunRecord
@@ -85,7 +86,7 @@ async def _tick(carriage: Carriage) -> None:
 
 async def _end(carriage: Carriage) -> int:
     program = carriage.cli.program
-    logger = logs.logger(program.err, program.scrubber(), carriage.cli.choices.verbose)
+    logger = logs.logger(program.err, scrubber(program), carriage.cli.choices.verbose)
     try:
         async with await program.open_deployer(carriage.settings, logger) as deployer:
             ended = await _report(carriage, deployer)
