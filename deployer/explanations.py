@@ -221,7 +221,7 @@ EXPLANATIONS: Final[Mapping[Kind, str]] = {
         "The registry received other bytes than the engine sent. A proxy that rewrites data "
         "can do this, and so can broken memory."
     ),
-    Kind.REGISTRY_DISK_FULL: "The registry could not store the image.",
+    Kind.REGISTRY_DISK_FULL: "The registry could not store the image: its own disk is full.",
     Kind.IMAGE_NOT_LOCAL: (
         "The engine no longer has the image that Imaging left, so it was pruned. A resume "
         "builds it again."

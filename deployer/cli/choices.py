@@ -38,7 +38,7 @@ DURATION: Final = Parsed("duration", _duration)
 _WHO: Final = (
     option("--tenant", type=TENANT, help="Tenant id; default: the profile's."),
     option("--profile", metavar="NAME|PATH", help="A profile of .systemprompt/profiles."),
-    option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Certificate authorities (PEM) instead of the system's."),
+    option("--ca-file", type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path), help="Certificate authorities (PEM) instead of the system's."),
     option("--registry-host", multiple=True, metavar="HOST[:PORT]", help="A registry besides registry.fly.io."),
 )  # fmt: skip
 _PROOF: Final = (

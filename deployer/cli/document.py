@@ -49,7 +49,8 @@ def of_failure(failure: Failure, refusals: Sequence[Refusal] = ()) -> Document:
     return {
         "id": kind.id,
         "kind": kind.name.lower(),
-        "phase": failure.phase,
+        # What concerns the tool itself has a phase for its type's sake only.
+        "phase": None if kind.id.startswith("T") else failure.phase,
         "retriable": kind.retriable,
         "resolution": kind.resolution,
         "cause": failure.cause,

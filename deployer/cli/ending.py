@@ -3,16 +3,12 @@
 import signal
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import click
 
 from deployer.cli.interrupts import interrupted_code
 from deployer.cli.output import Style
 from deployer.cli.program import Program
-
-if TYPE_CHECKING:
-    from deployer.errors import JournalError
 
 
 def of(call: Callable[[], object], args: list[str], program: Program) -> int:
@@ -45,11 +41,13 @@ def _usage(error: click.ClickException, program: Program) -> int:
 
 
 def _unexpected(error: Exception, args: list[str], program: Program) -> int:
+    from deployer.cli.closing import close  # noqa: PLC0415
+    from deployer.cli.report import of_error  # noqa: PLC0415
     from deployer.errors import JournalError  # noqa: PLC0415
 
     cause = _innermost(error)
     if isinstance(cause, JournalError):
-        return _journal(cause, program)
+        return close(program, of_error(cause, None))
     return _bug(cause, args, program)
 
 
@@ -58,17 +56,6 @@ def _innermost(error: Exception) -> Exception:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-def _journal(error: "JournalError", program: Program) -> int:
-    from deployer.cli import document, report, wording  # noqa: PLC0415
-
-    ended = report.of_error(error, None)
-    for text, style in wording.closing(ended):
-        program.err.line(text, style)
-    if program.json:
-        program.out.line(document.encode(document.of_report(ended)))
-    return ended.exit_code
 
 
 def _bug(error: Exception, args: list[str], program: Program) -> int:

@@ -35,7 +35,8 @@ def annotation(report: Report) -> str | None:
     failure = report.failure
     if failure is None:
         return None
-    title = _property(f"deployer {failure.kind.id} {failure.phase.title}")
+    phase = f" {failure.phase.title}" if report.run else ""
+    title = _property(f"deployer {failure.kind.id}{phase}")
     text = f"{failure.cause}. {failure.kind.resolution}."
     again = f" Next: {report.resume}" if report.resume else ""
     return f"::error title={title}::{_data(text + again)}"

@@ -86,7 +86,7 @@ def global_options(*, first: bool) -> list[click.Parameter]:
         _global("--verbose", "-v", first=first, count=True, help="Output of tools, and a log; -vv: more."),
         _global("--color", first=first, type=click.Choice(["auto", "always", "never"]), help="Colours."),
         _global("--directory", "-C", first=first, type=directory, metavar="DIR", help="Start there."),
-        _global("--state-dir", first=first, type=click.Path(path_type=Path), metavar="DIR", help="Where the journal is."),
+        _global("--state-dir", first=first, type=click.Path(path_type=Path, resolve_path=True), metavar="DIR", help="Where the journal is."),
     ]  # fmt: skip
 
 

@@ -110,7 +110,7 @@ class Program:
         out, err, environ = Out(sys.stdout), Out(sys.stderr), os.environ
         asked = err.terminal and sys.stdin is not None and sys.stdin.isatty()
         moves = err.terminal and environ.get("TERM", "") not in ("", "dumb")
-        ci = bool(environ.get("CI"))
+        ci = environ.get("CI", "").lower() not in ("", "0", "false")
         return cls(
             environ=environ,
             out=out,
@@ -131,7 +131,10 @@ class Invocation:
     @property
     def directory(self) -> Path:
         """Where the command starts: `-C`, else the current directory, without links."""
-        return Path(self.choices.directory or ".").resolve()
+        try:
+            return Path(self.choices.directory or ".").resolve()
+        except OSError:
+            raise click.UsageError("the current directory is gone; pass -C DIR") from None
 
     def answer(self, document: "Callable[[], Document]", lines: "Iterable[Line]") -> None:
         """Give a command's answer on stdout: as JSON, or line by line."""

@@ -98,6 +98,8 @@ def of_interruption(number: int, record: RunRecord | None) -> Report:
         return Report(exit_code=interrupted_code(number), signal=number)
     if record.outcome is Outcome.SUCCEEDED:
         return of_record(record, ExitCode.DONE)
+    if record.run.failure is not None:
+        return of_record(record, exit_code(record.run.failure), signal=number)
     # The POST may have been carried out: whoever sees the code has to look first.
     unknown = record.outcome is Outcome.UNKNOWN
     return of_record(

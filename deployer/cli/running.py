@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from deployer import history
-from deployer.cli import document, github, logs, report, wording
+from deployer.cli import logs, report
+from deployer.cli.closing import close
 from deployer.cli.display import Display, display_for
 from deployer.cli.interrupts import interrupted_code, kept_handlers, watched
 from deployer.cli.program import Deploys, Invocation
@@ -117,15 +118,5 @@ def _stored(carriage: Carriage) -> RunRecord | None:
 
 
 def _show(carriage: Carriage, ended: Report) -> None:
-    cli, program = carriage.cli, carriage.cli.program
     carriage.display.close()
-    cli.say(wording.closing(ended))
-    if github.runs_here(program.environ):
-        annotation = github.annotation(ended)
-        if annotation:
-            program.err.line(annotation)
-        github.publish(ended, program.environ)
-    if program.json:
-        cli.document(document.of_report(ended))
-    elif ended.done and ended.url:
-        program.out.line(ended.url)
+    close(carriage.cli.program, ended)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployer.cli import document, report, wording
+from deployer.cli.closing import close
 from deployer.cli.output import Style
 from deployer.cli.program import Invocation
+from deployer.cli.report import of_refusals
 from deployer.cli.wording import Line
 from deployer.model import DeployRequest, InvalidNameError
 from deployer.project import tenants_path
@@ -47,11 +48,7 @@ def resolved(cli: Invocation, flags: Flags) -> Loaded | int:
 
 def refuse(cli: Invocation, refusals: tuple[Refusal, ...]) -> int:
     """Show why nothing is started; return the exit code."""
-    ended = report.of_refusals(refusals)
-    cli.say(wording.closing(ended))
-    if cli.program.json:
-        cli.document(document.of_report(ended))
-    return ended.exit_code
+    return close(cli.program, of_refusals(refusals))
 
 
 def flags_of(chosen: dict[str, Any]) -> Flags:

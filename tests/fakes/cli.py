@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from deployer.adapters.text import Scrubber
 from deployer.cli.main import invoke
 from deployer.cli.options import wants_json
 from deployer.cli.output import Out
 from deployer.cli.program import Deploys, Program
+from deployer.model import Secret
 from deployer.ports import Log
 from deployer.settings import Settings
 from tests.fakes.deployers import API, deployer
@@ -78,8 +79,8 @@ class CommandLine:
         self,
         *args: str,
         environ: Mapping[str, str] | None = None,
-        out: io.StringIO | None = None,
-        err: io.StringIO | None = None,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
     ) -> Answer:
         """Type `deployer ARGS`."""
         argv = ["-C", str(self.root), "--state-dir", str(self.state_dir), *args]
@@ -94,13 +95,15 @@ class CommandLine:
             open_deployer=self.open,
         )
         code = invoke(argv, program)
-        return Answer(
-            code, "" if out.closed else out.getvalue(), "" if err.closed else err.getvalue()
-        )
+        return Answer(code, _written(out), _written(err))
+
+
+def _written(stream: TextIO) -> str:
+    if not isinstance(stream, io.StringIO) or stream.closed:
+        return ""
+    return stream.getvalue()
 
 
 def scrubbed(text: str) -> bool:
     """Whether the login does not show in `text`, in any encoding."""
-    from deployer.model import Secret  # noqa: PLC0415
-
     return Scrubber((Secret(jwt()),)).scrub(text) == text

@@ -249,6 +249,24 @@ def test_github_gets_groups_an_annotation_outputs_and_a_short_summary(
     assert len((tmp_path / "summary").read_text().splitlines()) <= 2 * 15
 
 
+def test_github_gets_an_annotation_for_a_refusal_too(cli: CommandLine) -> None:
+    answer = cli.run("deploy", "--tenant", "nosuch", environ={"GITHUB_ACTIONS": "true"})
+
+    assert "::error title=deployer T20::unknown tenant 'nosuch'" in answer.err
+
+
+def test_foreign_words_at_the_end_cannot_command_the_runner(cli: CommandLine) -> None:
+    failure = Failure(
+        phase=State.PUSHING, kind=Kind.PUSH_FAILED, cause="##[add-mask]x", details=("::x::",)
+    )
+    cli.neighbours.fails["push"] = deque([failure] * 9)
+
+    answer = cli.run(*DEPLOY, environ={"GITHUB_ACTIONS": "true"})
+
+    lines = [line.lstrip() for line in answer.err.splitlines() if "::error" not in line]
+    assert not any(line.startswith("::x") or "##[" in line for line in lines)
+
+
 def test_outside_github_there_are_no_workflow_commands(cli: CommandLine) -> None:
     assert "::" not in cli.run(*DEPLOY).err
 
