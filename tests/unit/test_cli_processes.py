@@ -1,0 +1,132 @@
+"""Real processes: what the light commands import, and what signals and closed pipes do."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from subprocess import DEVNULL, PIPE  # noqa: TID251  # constants for anyio's processes
+
+import anyio
+import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from deployer import history
+
+pytestmark = pytest.mark.anyio
+
+HEAVY = {"aiodocker", "aiohttp", "anyio", "asyncio", "httpx", "rich", "structlog", "tenacity", "transitions", "yaml"}  # fmt: skip
+ROOT = Path(__file__).parents[2]
+DEPLOYER = (sys.executable, "-m", "deployer")
+
+
+def imported(importtime: str) -> set[str]:
+    """The top-level packages in the output of `-X importtime`."""
+    names = (line.rpartition("|")[2].strip() for line in importtime.splitlines())
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("--help",),
+        ("--version",),
+        ("deploy", "--help"),
+        ("rollback", "--help"),
+        ("explain", "P01"),
+        ("history",),
+        ("status",),
+        ("nosuch",),
+    ],
+    ids=" ".join,
+)
+async def test_a_light_command_imports_nothing_heavy(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    argv = (sys.executable, "-X", "importtime", "-m", "deployer", "--state-dir", str(tmp_path))
+
+    ended = await anyio.run_process((*argv, *command), check=False)
+
+    assert ended.returncode == (2 if command == ("nosuch",) else 0)
+    names = imported(ended.stderr.decode())
+    assert "click" in names
+    assert names & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+async def test_a_signal_during_the_imports_ends_without_a_traceback(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    # A click that takes for ever to import, in front of the real one.
+    (tmp_path / "click.py").write_text(
+        "print('importing', flush=True)\nimport time\ntime.sleep(60)\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    async with await anyio.open_process(DEPLOYER, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        await BufferedByteReceiveStream(process.stdout).receive_until(b"importing\n", 100)
+        process.send_signal(number)
+        assert await process.wait() == code
+        with pytest.raises(anyio.EndOfStream):
+            await process.stderr.receive()
+
+
+async def test_the_second_signal_waits_for_no_clean_up(tmp_path: Path) -> None:
+    argv = (sys.executable, "-m", "tests.fakes.stubborn", str(tmp_path))
+    async with await anyio.open_process(argv, cwd=ROOT) as process:
+        assert process.stderr is not None
+        talk = BufferedByteReceiveStream(process.stderr)
+        await talk.receive_until(b"hanging\n", 10_000)
+        process.send_signal(signal.SIGTERM)
+        await talk.receive_until(b"once more to quit at once\n", 10_000)
+        process.send_signal(signal.SIGINT)
+
+        assert await process.wait() == 130
+
+    assert history.runs(tmp_path / "state", None, None, 1)[0].outcome == "interrupted"
+
+
+async def test_a_closed_stdout_does_not_fail_a_command(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        argv = (*DEPLOYER, "--state-dir", str(tmp_path), "explain", "P01")
+        ended = await anyio.run_process(argv, stdout=writer, stderr=PIPE, check=False)
+    finally:
+        os.close(writer)
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+async def test_a_process_without_streams_still_ends_with_its_code(tmp_path: Path) -> None:
+    script = (
+        f"exec {sys.executable} -m deployer --state-dir {tmp_path} deploy --nosuch 0<&- >&- 2>&-"
+    )
+
+    ended = await anyio.run_process(["sh", "-c", script], stdin=DEVNULL, check=False)
+
+    assert ended.returncode == 2
+
+
+async def test_text_that_is_no_unicode_breaks_neither_json_nor_the_talk(tmp_path: Path) -> None:
+    argv = [os.fsencode(part) for part in DEPLOYER]
+
+    ended = await anyio.run_process([*argv, b"--json", b"nosuch\xff\x1b[2J"], check=False)
+
+    assert ended.returncode == 2
+    assert b"\x1b" not in ended.stderr + ended.stdout
+    assert ended.stdout.count(b"\n") == 1
+
+
+async def test_a_directory_that_is_gone_is_wrong_usage(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    script = f'mkdir {gone}; cd {gone}; rmdir {gone}; exec "{sys.executable}" -m deployer deploy'
+
+    ended = await anyio.run_process(["sh", "-c", script], check=False)
+
+    assert ended.returncode == 2
+    assert b"the current directory is gone" in ended.stderr
