@@ -1,0 +1,8 @@
+"""What each test may ask for."""
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
