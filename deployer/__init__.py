@@ -1,1 +1,92 @@
-"""Deploy a systemprompt project: compile, image, push, run, and prove that it runs."""
+"""Deploy a systemprompt project: compile, image, push, run, and prove that it runs.
+
+Importing this package is cheap; the names below are loaded when they are first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from deployer.api import Deployer
+    from deployer.errors import BusyError, DeployError, JournalError, SupersededError
+    from deployer.events import Event
+    from deployer.failures import ExitCode, Kind
+    from deployer.failures import Failure as DeployFailure
+    from deployer.handle import DeployHandle
+    from deployer.model import (
+        DeployRequest,
+        InvalidNameError,
+        Outcome,
+        RunRecord,
+        Secret,
+        WaitPolicy,
+    )
+    from deployer.ports import Adapters
+    from deployer.preflight import Preflight
+    from deployer.result import DeployResult
+    from deployer.settings import Settings
+    from deployer.states.flow import State
+
+# Name -> where it lives, and what it is called there.
+_HOMES: Final = {
+    "Adapters": "ports",
+    "BusyError": "errors",
+    "DeployError": "errors",
+    "DeployFailure": "failures:Failure",
+    "DeployHandle": "handle",
+    "DeployRequest": "model",
+    "DeployResult": "result",
+    "Deployer": "api",
+    "Event": "events",
+    "ExitCode": "failures",
+    "InvalidNameError": "model",
+    "JournalError": "errors",
+    "Kind": "failures",
+    "Outcome": "model",
+    "Preflight": "preflight",
+    "RunRecord": "model",
+    "Secret": "model",
+    "Settings": "settings",
+    "State": "states.flow",
+    "SupersededError": "errors",
+    "WaitPolicy": "model",
+}
+
+__all__ = [
+    "Adapters",
+    "BusyError",
+    "DeployError",
+    "DeployFailure",
+    "DeployHandle",
+    "DeployRequest",
+    "DeployResult",
+    "Deployer",
+    "Event",
+    "ExitCode",
+    "InvalidNameError",
+    "JournalError",
+    "Kind",
+    "Outcome",
+    "Preflight",
+    "RunRecord",
+    "Secret",
+    "Settings",
+    "State",
+    "SupersededError",
+    "WaitPolicy",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name: the command line's `--help` must not wait for an HTTP client."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'deployer' has no attribute {name!r}")
+    module, _, original = home.partition(":")
+    found: object = getattr(import_module(f"deployer.{module}"), original or name)
+    return found
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

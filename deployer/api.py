@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 
@@ -20,6 +20,9 @@ from deployer.states.imaging import local_tag
 from deployer.states.world import World
 from deployer.telling import OnEvent, Teller, cleaned, logging_to
 
+if TYPE_CHECKING:
+    from deployer.settings import Settings
+
 HISTORY_MAX: Final = 1000  # runs that are searched for a rollback
 
 
@@ -35,6 +38,13 @@ class Deployer:
         """Work with these adapters; events also go to `logger`, if there is one."""
         self._adapters = adapters
         self._logger = logger
+
+    @classmethod
+    def from_settings(cls, settings: "Settings", *, logger: Log | None = None) -> Self:
+        """A deployer with the real adapters. Raises DeployError for a bad API URL."""
+        from deployer.wiring import wired  # noqa: PLC0415  # brings aiodocker and httpx: 0.3 s
+
+        return cls(wired(settings), logger=logger)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,0 +1,57 @@
+"""The only place that sees both sides: settings in, adapters out."""
+
+from contextlib import AsyncExitStack
+
+from deployer.adapters.build_context import BuildContext
+from deployer.adapters.cargo import Cargo
+from deployer.adapters.clock import SystemClock
+from deployer.adapters.docker import Docker
+from deployer.adapters.git import Git
+from deployer.adapters.health import PublicUrl
+from deployer.adapters.http import Http
+from deployer.adapters.journal import Journal
+from deployer.adapters.management import Management
+from deployer.adapters.registry import Registry
+from deployer.adapters.text import Scrubber
+from deployer.adapters.url import parse_api_url
+from deployer.errors import DeployError
+from deployer.failures import Failure
+from deployer.ports import Adapters
+from deployer.settings import Settings
+
+
+def wired(settings: Settings) -> Adapters:
+    """The real adapters. Nothing is opened yet; raises DeployError for a bad API URL."""
+    api_url = parse_api_url(settings.api_url)
+    if isinstance(api_url, Failure):
+        raise DeployError(api_url)
+    clock, context = SystemClock(), BuildContext()
+    scrubber = Scrubber(settings.secrets())
+    http = Http(ca_file=settings.ca_file)
+    journal = Journal(settings.state_dir, api_url, clock)
+    closing = AsyncExitStack()
+    closing.push_async_callback(journal.aclose)
+    closing.push_async_exit(http)
+    return Adapters(
+        toolchain=Cargo(
+            environment=settings.environment,
+            database_url=settings.database_url,
+            sqlx_offline=settings.sqlx_offline,
+        ),
+        context=context,
+        engine=Docker(context=context, endpoint=settings.docker_host),
+        api=Management(
+            http,
+            api_url=api_url,
+            token=settings.api_token,
+            registry_hosts=settings.registry_hosts,
+        ),
+        registry=Registry(http, realm_hosts=settings.registry_hosts),
+        health=PublicUrl(http),
+        source=Git(settings.environment),
+        journal=journal,
+        clock=clock,
+        scrub=scrubber.line,
+        learn=scrubber.learn,
+        aclose=closing.aclose,
+    )
