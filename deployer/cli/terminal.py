@@ -28,6 +28,8 @@ from deployer.states.flow import State
 TICK: Final = 0.125  # seconds
 FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _NAME_WIDTH: Final = max(len(state) for state in State)
+# The terminal echoes ^C where the cursor is; past the last column, it would push the line up.
+_ECHO_WIDTH: Final = 3
 _STYLES: Final = {"✓": "green", "✗": "bold red", "!": "yellow", "↺": "yellow", "·": "dim"}
 
 
@@ -111,7 +113,7 @@ class LiveLines:
                 pass
 
     def _row(self, mark: str, name: str, words: str, took: str = "") -> None:
-        self._live.console.print(_line(mark, _STYLES[mark], name, words, took))
+        self._live.console.print(self._line(mark, _STYLES[mark], name, words, took))
 
     def _present(self) -> Table | Text:
         state, now = self._course.state, self._monotonic()
@@ -119,14 +121,14 @@ class LiveLines:
             return Text("")
         frame = FRAMES[self._frame % len(FRAMES)]
         took = wording.duration(self._course.seconds(now))
-        return _line(frame, "cyan", state, self._course.summary(now), took)
+        return self._line(frame, "cyan", state, self._course.summary(now), took)
 
-
-def _line(mark: str, style: str, name: str, words: str, took: str) -> Table:
-    line = Table.grid(padding=(0, 1), expand=True)
-    line.add_column(width=3, justify="right")
-    line.add_column(width=_NAME_WIDTH, no_wrap=True)
-    line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    line.add_column(justify="right", no_wrap=True)
-    line.add_row(Text(mark, style), Text(name), Text(words), Text(took, "dim"))
-    return line
+    def _line(self, mark: str, style: str, name: str, words: str, took: str) -> Table:
+        line = Table.grid(padding=(0, 1), expand=True)
+        line.width = self._console.width - _ECHO_WIDTH
+        line.add_column(width=3, justify="right")
+        line.add_column(width=_NAME_WIDTH, no_wrap=True)
+        line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        line.add_column(justify="right", no_wrap=True)
+        line.add_row(Text(mark, style), Text(name), Text(words), Text(took, "dim"))
+        return line

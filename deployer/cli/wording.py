@@ -93,7 +93,8 @@ def finished(state: State, facts: Facts) -> str:
     match state:
         case State.BUILDING if facts.binaries:
             total = sum(binary.size for binary in facts.binaries)
-            return f"{len(facts.binaries)} binaries, {size(total)}"
+            count = len(facts.binaries)
+            return f"{count} {'binary' if count == 1 else 'binaries'}, {size(total)}"
         case State.IMAGING if facts.image:
             return f"{facts.image.image_id[:_ID_SHOWN]} {size(facts.image.size)}"
         case State.AUTHENTICATING if facts.target:

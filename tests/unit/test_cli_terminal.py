@@ -119,6 +119,16 @@ def test_without_colours_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None
     assert "\x1b[32m" in painted.text
 
 
+def test_the_echo_of_ctrl_c_leaves_no_litter(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(monkeypatch)
+    terminal.tell(StateEntered(state=State.PUSHING))
+    terminal.out.write("^C")  # the terminal itself does this
+    terminal.display.note("stopping")
+    terminal.display.close()
+
+    assert [line.split() for line in terminal.lines] == [["!", "signal", "stopping"]]
+
+
 def test_a_terminal_that_is_gone_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(monkeypatch)
     terminal.out.silence()
