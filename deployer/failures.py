@@ -161,6 +161,14 @@ class Kind(Enum):
         member.retry, member.resume_at = retry, resume_at
         return member
 
+    @classmethod
+    def by_id(cls, failure_id: str) -> "Kind":
+        """The row with this id; raises LookupError. (`Kind("P01")` does not pass mypy.)"""
+        for kind in cls:
+            if kind.id == failure_id:
+                return kind
+        raise LookupError(f"no failure has the id {failure_id!r}")
+
     @property
     def retriable(self) -> bool:
         """Whether the same command can succeed later with nothing changed."""

@@ -28,7 +28,7 @@ def test_a_recorded_cargo_is_understood(path: Path) -> None:
         )
     )
 
-    assert found.kind is Kind(case["kind"]), found
+    assert found.kind is Kind.by_id(case["kind"]), found
     assert found.cause == case["cause"]
 
 
