@@ -12,8 +12,8 @@ from typing import Final, Self
 import anyio
 from anyio import from_thread, to_thread
 
-from deployer.adapters.process import Job, NotStarted, Sink, run
-from deployer.adapters.programs import find_program, search_path
+from deployer.adapters.process.job import Job, NotStarted, Sink, run
+from deployer.adapters.process.programs import find_program, search_path
 from deployer.model import Revision
 
 UNKNOWN: Final = "unknown"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from deployer.ports import Adapters
     from deployer.preflight import Preflight
     from deployer.result import DeployResult
-    from deployer.settings import Settings
+    from deployer.settings.values import Settings
     from deployer.states.flow import State
 
 # Name -> where it lives, and what it is called there.
@@ -46,7 +46,7 @@ _HOMES: Final = {
     "Preflight": "preflight",
     "RunRecord": "model",
     "Secret": "model",
-    "Settings": "settings",
+    "Settings": "settings.values",
     "State": "states.flow",
     "SupersededError": "errors",
     "WaitPolicy": "model",

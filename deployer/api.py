@@ -21,7 +21,7 @@ from deployer.states.world import World
 from deployer.telling import OnEvent, Teller, cleaned, logging_to
 
 if TYPE_CHECKING:
-    from deployer.settings import Settings
+    from deployer.settings.values import Settings
 
 HISTORY_MAX: Final = 1000  # runs that are searched for a rollback
 

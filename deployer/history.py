@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from deployer.adapters import journal_file
-from deployer.adapters.journal_reader import JournalReader
+from deployer.adapters.journal import file as journal_file
+from deployer.adapters.journal.reader import JournalReader
 from deployer.model import RunRecord
 
 

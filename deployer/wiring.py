@@ -2,22 +2,22 @@
 
 from contextlib import AsyncExitStack
 
-from deployer.adapters.build_context import BuildContext
-from deployer.adapters.cargo import Cargo
+from deployer.adapters.cargo.toolchain import Cargo
 from deployer.adapters.clock import SystemClock
-from deployer.adapters.docker import Docker
+from deployer.adapters.context.build_context import BuildContext
+from deployer.adapters.docker.engine import Docker
 from deployer.adapters.git import Git
-from deployer.adapters.health import PublicUrl
-from deployer.adapters.http import Http
-from deployer.adapters.journal import Journal
-from deployer.adapters.management import Management
-from deployer.adapters.registry import Registry
+from deployer.adapters.http.client import Http
+from deployer.adapters.http.health import PublicUrl
+from deployer.adapters.http.url import parse_api_url
+from deployer.adapters.journal.journal import Journal
+from deployer.adapters.management.api import Management
+from deployer.adapters.registry.client import Registry
 from deployer.adapters.text import Scrubber
-from deployer.adapters.url import parse_api_url
 from deployer.errors import DeployError
 from deployer.failures import Failure
 from deployer.ports import Adapters
-from deployer.settings import Settings
+from deployer.settings.values import Settings
 
 
 def wired(settings: Settings) -> Adapters:

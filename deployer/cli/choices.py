@@ -26,7 +26,7 @@ def _tag(text: str) -> str:
 
 
 def _duration(text: str) -> float:
-    from deployer.config_file import parse_duration  # noqa: PLC0415
+    from deployer.settings.config_file import parse_duration  # noqa: PLC0415
 
     return parse_duration(text)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deployer.cli.running import OnEvent
     from deployer.model import DeployRequest
     from deployer.result import DeployResult
-    from deployer.settings import Settings
+    from deployer.settings.values import Settings
 
 
 @click.command()

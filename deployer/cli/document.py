@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from deployer.cli.report import Report, resume_command
 from deployer.failures import ExitCode, Failure
 from deployer.model import Phase, RunRecord
-from deployer.settings import Refusal
+from deployer.settings.values import Refusal
 
 if TYPE_CHECKING:
     from deployer.preflight import Preflight

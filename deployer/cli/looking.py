@@ -11,7 +11,7 @@ from deployer.cli.wording import Line
 from deployer.failures import ExitCode
 from deployer.model import DeployRequest
 from deployer.preflight import Preflight
-from deployer.resolve import Loaded
+from deployer.settings.resolve import Loaded
 
 
 def look(cli: Invocation, wanted: Wanted) -> int:

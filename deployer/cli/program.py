@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from deployer.ports import Log
     from deployer.preflight import Preflight
     from deployer.result import DeployResult
-    from deployer.settings import Settings
+    from deployer.settings.values import Settings
 
 
 class Deploys(Protocol):

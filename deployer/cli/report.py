@@ -7,7 +7,7 @@ from deployer.cli.interrupts import interrupted_code
 from deployer.errors import BusyError, JournalError, SupersededError
 from deployer.failures import ExitCode, Failure, Kind, exit_code
 from deployer.model import Outcome, Phase, RunRecord
-from deployer.settings import Refusal
+from deployer.settings.values import Refusal
 from deployer.states.flow import State
 
 if TYPE_CHECKING:

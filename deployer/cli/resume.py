@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from deployer.cli.program import Deploys
     from deployer.cli.running import OnEvent
     from deployer.result import DeployResult
-    from deployer.settings import Flags
+    from deployer.settings.values import Flags
 
 
 @click.command()

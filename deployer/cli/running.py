@@ -18,7 +18,7 @@ from deployer.cli.scrubbing import scrubber
 from deployer.errors import BusyError, JournalError, SupersededError
 from deployer.events import Event
 from deployer.model import RunId, RunRecord
-from deployer.settings import Settings
+from deployer.settings.values import Settings
 
 if TYPE_CHECKING:
     from deployer.result import DeployResult

@@ -7,7 +7,7 @@ import click
 from deployer import history
 from deployer.cli.program import Invocation
 from deployer.model import RunRecord
-from deployer.settings import Refusal, state_directory
+from deployer.settings.values import Refusal, state_directory
 
 
 def journal_directory(cli: Invocation) -> Path:

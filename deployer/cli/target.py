@@ -9,9 +9,9 @@ from deployer.cli.program import Invocation
 from deployer.cli.report import of_refusals
 from deployer.cli.wording import Line
 from deployer.model import DeployRequest, InvalidNameError
-from deployer.project import tenants_path
-from deployer.resolve import Loaded, Project, load
-from deployer.settings import Flags, Refusal
+from deployer.settings.project import tenants_path
+from deployer.settings.resolve import Loaded, Project, load
+from deployer.settings.values import Flags, Refusal
 
 
 @dataclass(frozen=True, slots=True)

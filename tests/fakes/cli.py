@@ -16,7 +16,7 @@ from deployer.cli.output import Out
 from deployer.cli.program import Deploys, Program
 from deployer.model import Secret
 from deployer.ports import Log
-from deployer.settings import Settings
+from deployer.settings.values import Settings
 from tests.fakes.deployers import API, deployer
 from tests.fakes.neighbours import Clock, Neighbours
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deployer.adapters.journal import Journal
+from deployer.adapters.journal.journal import Journal
 from deployer.adapters.text import Scrubber
 from deployer.api import Deployer
 from deployer.model import DeployRequest

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.adapters.cargo_failures import failure
-from deployer.adapters.cargo_transcript import Transcript
+from deployer.adapters.cargo.failures import failure
+from deployer.adapters.cargo.transcript import Transcript
 from deployer.failures import Kind
 
 RECORDINGS = sorted(Path(__file__).with_name("cargo").glob("*.json"))

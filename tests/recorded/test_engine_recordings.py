@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deployer.adapters.build_context import BuildContext
-from deployer.adapters.docker import Docker
+from deployer.adapters.context.build_context import BuildContext
+from deployer.adapters.docker.engine import Docker
 from deployer.failures import Failure, Kind
 from deployer.model import ImageRef, Login, Secret
 from deployer.ports import ImageOrder

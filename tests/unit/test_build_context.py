@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from deployer.adapters.build_context import BuildContext, PackedContext
-from deployer.adapters.context_entries import Entry
-from deployer.adapters.context_tar import ChangedError, UnreadableError, write_tar
-from deployer.adapters.project_tree import Node
+from deployer.adapters.context.build_context import BuildContext, PackedContext
+from deployer.adapters.context.entries import Entry
+from deployer.adapters.context.project_tree import Node
+from deployer.adapters.context.tar import ChangedError, UnreadableError, write_tar
 from deployer.failures import Failure, Kind
 from deployer.ports import ContextSummary, ImageOrder
 from deployer.states.flow import State

@@ -11,10 +11,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from deployer.adapters.cargo import Cargo
-from deployer.adapters.cargo_command import cargo_environment
-from deployer.adapters.cargo_watch import Look, Patience, free_space, oom_kills, worked
-from deployer.adapters.session import Member
+from deployer.adapters.cargo.command import cargo_environment
+from deployer.adapters.cargo.toolchain import Cargo
+from deployer.adapters.cargo.watch import Look, Patience, free_space, oom_kills, worked
+from deployer.adapters.process.session import Member
 from deployer.events import OutputLine, Transient, Waiting, Warned
 from deployer.failures import Failure, Kind
 from deployer.model import Binary, Crate, Secret

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from deployer.adapters.cargo_messages import (
+from deployer.adapters.cargo.messages import (
     Artifact,
     Target,
     awaited_lock,
@@ -13,7 +13,7 @@ from deployer.adapters.cargo_messages import (
     package_name,
     parse,
 )
-from deployer.adapters.cargo_transcript import LockAwaited, Transcript
+from deployer.adapters.cargo.transcript import LockAwaited, Transcript
 from deployer.events import OutputLine, Progress
 
 ARTIFACT = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deployer import history
-from deployer.adapters.journal_reader import lock_path
-from deployer.adapters.lock import locked
+from deployer.adapters.journal.lock import locked
+from deployer.adapters.journal.reader import lock_path
 from deployer.cli.interrupts import kept_handlers
 from deployer.failures import Failure, Kind
 from deployer.model import Crate

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.adapters.crates import crates
+from deployer.adapters.cargo.crates import crates
 from deployer.failures import Failure, Kind
 from deployer.model import Crate
 

@@ -9,8 +9,8 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from deployer.adapters.build_context import BuildContext
-from deployer.adapters.docker import Docker, Patience
+from deployer.adapters.context.build_context import BuildContext
+from deployer.adapters.docker.engine import Docker, Patience
 from deployer.events import Progress, Transient, Warned
 from deployer.failures import Failure, Kind
 from deployer.model import Image, ImageRef, Login, Secret, parse_image_id

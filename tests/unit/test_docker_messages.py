@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployer.adapters.docker_messages import build_failure, push_failure
+from deployer.adapters.docker.messages import build_failure, push_failure
 from deployer.failures import Kind
 
 

@@ -1,6 +1,6 @@
 """What an engine says while it works, as events."""
 
-from deployer.adapters.docker_streams import BuildStream, PushStream, Teller
+from deployer.adapters.docker.streams import BuildStream, PushStream, Teller
 from deployer.events import OutputLine, Progress, Transient, Waiting
 
 

@@ -2,7 +2,12 @@
 
 import pytest
 
-from deployer.adapters.dockerfile import Dockerfile, IgnoreRules, name_matcher, parse_dockerfile
+from deployer.adapters.context.dockerfile import (
+    Dockerfile,
+    IgnoreRules,
+    name_matcher,
+    parse_dockerfile,
+)
 from deployer.failures import Failure, Kind
 
 

@@ -10,7 +10,7 @@ from subprocess import PIPE, Popen  # noqa: TID251  # the guard must be driven f
 
 import pytest
 
-from deployer.adapters import process
+from deployer.adapters.process import job as process
 
 GUARD = [sys.executable, "-I", "-S", str(process.GUARD)]
 # A tool that starts the guard and can be killed: it is its parent, and holds the life line.

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from deployer.adapters import health
-from deployer.adapters.health import PublicUrl
-from deployer.adapters.http import Http
+from deployer.adapters.http import health
+from deployer.adapters.http.client import Http
+from deployer.adapters.http.health import PublicUrl
 from deployer.model import Health
 from tests.servers.raw_http import Pause, Request, Reset, Respond, Step, answer, raw_server
 

@@ -10,8 +10,8 @@ import anyio
 import httpx
 import pytest
 
-from deployer.adapters.answer import Answer, Fault, Trouble
-from deployer.adapters.http import Http
+from deployer.adapters.http.answer import Answer, Fault, Trouble
+from deployer.adapters.http.client import Http
 from tests.servers.raw_http import (
     CA_FILE,
     Drip,

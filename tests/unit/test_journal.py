@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from deployer import history
-from deployer.adapters.journal import Journal
-from deployer.adapters.journal_file import NAME
-from deployer.adapters.lock import LockedError, is_locked, locked
+from deployer.adapters.journal.file import NAME
+from deployer.adapters.journal.journal import Journal
+from deployer.adapters.journal.lock import LockedError, is_locked, locked
 from deployer.errors import BusyError, JournalError, SupersededError
 from deployer.failures import ExitCode, Failure, Kind, exit_code
 from deployer.model import Facts, Intent, Outcome, Run, RunId, Step

@@ -29,8 +29,12 @@ ALLOWED = {
 # Outside libraries that have one home.
 HOMES = {
     "transitions": {"states/machine.py"},
-    "httpx": {"adapters/http.py"},
-    "sqlite3": {"adapters/journal.py", "adapters/journal_file.py", "adapters/journal_reader.py"},
+    "httpx": {"adapters/http/client.py"},
+    "sqlite3": {
+        "adapters/journal/journal.py",
+        "adapters/journal/file.py",
+        "adapters/journal/reader.py",
+    },
     "tenacity": {"deployer/driver.py"},
 }
 

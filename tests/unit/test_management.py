@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from deployer.adapters.answer import Answer
-from deployer.adapters.http import Http
-from deployer.adapters.management import Management
-from deployer.adapters.management_answers import read_login
-from deployer.adapters.url import ApiUrl
+from deployer.adapters.http.answer import Answer
+from deployer.adapters.http.client import Http
+from deployer.adapters.http.url import ApiUrl
+from deployer.adapters.management.answers import read_login
+from deployer.adapters.management.api import Management
 from deployer.failures import Failure, Kind
 from deployer.model import Deployment, Login, Secret, TenantStatus
 from deployer.states.flow import State

@@ -10,8 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from deployer.adapters import process, session
-from deployer.adapters.process import Job, LineSplitter, NotStarted, run
+from deployer.adapters.process import job as process
+from deployer.adapters.process import session
+from deployer.adapters.process.job import Job, LineSplitter, NotStarted, run
 
 pytestmark = pytest.mark.anyio
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from deployer.config_file import parse_duration
 from deployer.model import WaitPolicy
-from deployer.resolve import Loaded, load
-from deployer.settings import PRODUCTION_API, Flags, Refusal
+from deployer.settings.config_file import parse_duration
+from deployer.settings.resolve import Loaded, load
+from deployer.settings.values import PRODUCTION_API, Flags, Refusal
 
 NOW = 1_800_000_000.0
 API = "https://api.example"

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from deployer.adapters.answer import Answer
-from deployer.adapters.http import Http
-from deployer.adapters.registry import Registry
-from deployer.adapters.registry_auth import Bearer, bearer_challenge, token_url
+from deployer.adapters.http.answer import Answer
+from deployer.adapters.http.client import Http
+from deployer.adapters.registry.auth import Bearer, bearer_challenge, token_url
+from deployer.adapters.registry.client import Registry
 from deployer.failures import Failure, Kind
 from deployer.model import Digest, ImageRef, Login, Secret
 from deployer.states.flow import State

@@ -6,7 +6,7 @@ import pytest
 
 from deployer.failures import ExitCode, Kind, exit_code
 from deployer.model import Secret
-from deployer.settings import Refusal, Settings, api_url_problem
+from deployer.settings.values import Refusal, Settings, api_url_problem
 
 
 @pytest.mark.parametrize(

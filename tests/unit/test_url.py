@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployer.adapters.url import Url, parse_api_url
+from deployer.adapters.http.url import Url, parse_api_url
 from deployer.failures import Failure, Kind
 from deployer.model import InvalidNameError
 

@@ -1,0 +1,1 @@
+"""cargo: which crates, how they are compiled, what came out, what failed and why."""

@@ -1,0 +1,166 @@
+"""The binaries that cargo says it built: which ones are wanted, and do they hold up."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from deployer.adapters.cargo import hashing
+from deployer.adapters.cargo.hashing import Fingerprint, Unusable
+from deployer.adapters.cargo.messages import Artifact, package_name
+from deployer.adapters.text import clean
+from deployer.events import Warned
+from deployer.failures import Failure, Kind
+from deployer.model import Binary, Crate
+from deployer.ports import Emit
+from deployer.states.flow import State
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """An executable that cargo reported, and the build that it came from."""
+
+    crate: Crate
+    artifact: Artifact
+
+    @property
+    def name(self) -> str:
+        """The binary's name, the same as its file's."""
+        return self.artifact.target.name
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is a binary of its package, and no example or test."""
+        return "bin" in self.artifact.target.kind
+
+    @property
+    def path(self) -> Path:
+        """Where cargo put it; absolute."""
+        return Path(self.artifact.executable or "")
+
+    @property
+    def package(self) -> str:
+        """The name of the package that it belongs to."""
+        return package_name(self.artifact.package_id)
+
+
+async def prove(
+    target: Path, crates: Sequence[Crate], products: Sequence[Product], emit: Emit
+) -> tuple[Binary, ...] | Failure:
+    """The wanted ones of `products`, hashed. To be called when no build can change them any more."""
+    if problem := _overwritten(products):
+        return _failure(Kind.MANIFEST_BROKEN, problem)
+    wanted = _wanted(crates, products)
+    if isinstance(wanted, Failure):
+        return wanted
+    for path in (product.path for product in wanted):
+        if problem := _misplaced(path, target):
+            return _failure(Kind.BINARY_UNUSABLE, problem)
+        _warn_of_another_place(path, target, emit)
+    return _binaries(wanted, await _look_at([product.path for product in wanted]))
+
+
+async def damaged(binaries: Sequence[Binary]) -> tuple[Binary, ...]:
+    """Those of `binaries` that are not what they were."""
+    found = await _look_at([binary.path for binary in binaries])
+    return tuple(
+        binary
+        for binary, now in zip(binaries, found, strict=True)
+        if now != Fingerprint(binary.size, binary.sha256)
+    )
+
+
+def left_over(binaries: Iterable[Binary]) -> Failure | None:
+    """What `cargo clean` should have removed and did not."""
+    for binary in binaries:
+        if binary.path.exists():
+            cause = f"cargo clean left {clean(str(binary.path))} in place"
+            return _failure(Kind.BINARY_UNUSABLE, cause)
+    return None
+
+
+def _overwritten(products: Iterable[Product]) -> str | None:
+    """Names the packages that put different programs into one file, where the last one stays."""
+    owners: defaultdict[Path, dict[str, None]] = defaultdict(dict)
+    for product in products:
+        owners[product.path][product.package] = None
+    for path, packages in owners.items():
+        if len(packages) > 1:
+            return clean(f"{path.name} is built by several packages: {', '.join(packages)}")
+    return None
+
+
+def _wanted(crates: Iterable[Crate], products: Sequence[Product]) -> tuple[Product, ...] | Failure:
+    """Each crate's binaries, in the order in which it names them."""
+    chosen: list[Product] = []
+    for crate in crates:
+        built = {each.name: each for each in products if each.crate == crate and each.is_program}
+        names = crate.binaries or tuple(built)
+        missing = ", ".join(name for name in names if name not in built)
+        if missing or not names:
+            which = f"no binary {missing}" if missing else "it has no binary"
+            cause = f"cargo built the crate {crate.name}, but {which}"
+            return _failure(Kind.BINARY_UNUSABLE, clean(cause))
+        chosen += (built[name] for name in names)
+    return tuple(chosen)
+
+
+async def _look_at(paths: Sequence[Path]) -> list[Fingerprint | Unusable]:
+    """The fingerprint of each path, in their order."""
+    found: dict[Path, Fingerprint | Unusable] = {}
+    threads = hashing.limiter()
+
+    async def look(path: Path) -> None:
+        found[path] = await hashing.fingerprint(path, threads)
+
+    async with anyio.create_task_group() as group:
+        for path in dict.fromkeys(paths):
+            group.start_soon(look, path)
+    return [found[path] for path in paths]
+
+
+def _misplaced(path: Path, target: Path) -> str | None:
+    # Whatever runs inside a build can print a message in cargo's name.
+    if path.resolve().is_relative_to(target.resolve()):
+        return None
+    return f"{clean(str(path))} lies outside {clean(str(target))}"
+
+
+def _warn_of_another_place(path: Path, target: Path, emit: Emit) -> None:
+    """Tell of a build for an explicit target: the usual place may hold an older file."""
+    if path.parent != target / "release":
+        where = clean(str(path.relative_to(target.parent)))
+        emit(
+            Warned(
+                text=f"cargo left {path.name} in {where}: the Dockerfile must copy it from there"
+            )
+        )
+
+
+def _binaries(
+    products: Iterable[Product], found: Iterable[Fingerprint | Unusable]
+) -> tuple[Binary, ...] | Failure:
+    binaries: list[Binary] = []
+    for product, file in zip(products, found, strict=True):
+        if isinstance(file, Unusable):
+            cause = f"cargo built {clean(str(product.path))}, but it {file.reason}"
+            return _failure(Kind.BINARY_UNUSABLE, cause)
+        binaries.append(_binary(product, file))
+    return tuple(binaries)
+
+
+def _binary(product: Product, found: Fingerprint) -> Binary:
+    return Binary(
+        name=product.name,
+        path=product.path,
+        size=found.size,
+        sha256=found.sha256,
+        package=product.package,
+        manifest=product.crate.manifest,
+    )
+
+
+def _failure(kind: Kind, cause: str) -> Failure:
+    return Failure(phase=State.BUILDING, kind=kind, cause=cause)

@@ -1,0 +1,139 @@
+"""The build context: looked at before anything runs, and packed for the engine."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Final, Self, TypeVar
+
+from anyio import CapacityLimiter, from_thread, to_thread
+
+from deployer.adapters.context.plan import (
+    ContextPlan,
+    context_failure,
+    plan_context,
+    read_failure,
+)
+from deployer.adapters.context.project_tree import Node
+from deployer.adapters.context.tar import ChangedError, UnreadableError, write_tar
+from deployer.adapters.text import clean
+from deployer.failures import Failure, Kind
+from deployer.ports import ContextSummary, ImageOrder
+
+_T = TypeVar("_T")
+
+_MEGABYTE: Final = 1_000_000  # bytes
+_LARGE: Final = 100 * _MEGABYTE
+_SHOWN: Final = 5  # paths in one warning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedContext:
+    """A finished tar in a file without a name. Close it, or leave its `with` block."""
+
+    file: IO[bytes]  # at its beginning
+    size: int  # bytes of the tar
+    dockerfile: str  # its path inside the tar
+    summary: ContextSummary
+
+    def __enter__(self) -> Self:
+        """The open tar."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file, and with it give its space back."""
+        self.file.close()
+
+
+class BuildContext:
+    """Plans and packs contexts, off the event loop."""
+
+    def __init__(self, *, mtime: int = 0) -> None:
+        """Give each member the time `mtime` (SOURCE_DATE_EPOCH), so that equal files are equal."""
+        self._mtime = mtime
+
+    async def survey(self, order: ImageOrder, pending: frozenset[str]) -> ContextSummary | Failure:
+        """Check each COPY source; `pending` are paths that Building will make."""
+        plan = await _in_thread(
+            lambda: plan_context(
+                order.project_root, order.dockerfile, pending, from_thread.check_cancelled
+            )
+        )
+        return plan if isinstance(plan, Failure) else summarise(plan)
+
+    async def pack(self, order: ImageOrder) -> PackedContext | Failure:
+        """Plan and write the tar, complete before any engine sees a byte.
+
+        A read error while sending would look like an engine that is down (status 900, measured).
+        """
+        return await _in_thread(lambda: self._packed(order))
+
+    def _packed(self, order: ImageOrder) -> PackedContext | Failure:
+        plan = plan_context(
+            order.project_root, order.dockerfile, checkpoint=from_thread.check_cancelled
+        )
+        if isinstance(plan, Failure):
+            return plan
+        try:
+            with ExitStack() as stack:
+                file = stack.enter_context(tempfile.TemporaryFile())
+                write_tar(
+                    order.project_root, plan.entries, file, self._mtime, from_thread.check_cancelled
+                )
+                size = file.tell()
+                file.seek(0)
+                stack.pop_all()  # complete: the caller closes it
+        except ChangedError as error:
+            return context_failure(Kind.CONTEXT_CHANGED, f"{error} changed while it was packed")
+        except UnreadableError as error:
+            return read_failure(error.error)
+        except OSError as error:
+            return context_failure(Kind.ENGINE_DISK_FULL, f"cannot write the context: {error}")
+        return PackedContext(
+            file=file, size=size, dockerfile=plan.dockerfile, summary=summarise(plan)
+        )
+
+
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    # A limiter of its own: the default one is the host's.
+    return await to_thread.run_sync(work, limiter=CapacityLimiter(1))
+
+
+def summarise(plan: ContextPlan) -> ContextSummary:
+    """What the engine would receive, with what the user should know about it."""
+    files = [entry for entry in plan.entries if entry.node is Node.FILE]
+    size = sum(entry.size for entry in files)
+    return ContextSummary(
+        files=len(files),
+        size=size,
+        sources=tuple(source.text for source in plan.sources),
+        warnings=(*_left_out_warning(plan.left_out), *_size_warning(plan, size)),
+    )
+
+
+def _left_out_warning(paths: tuple[str, ...]) -> tuple[str, ...]:
+    if not paths:
+        return ()
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    names = ", ".join(paths[:_SHOWN])
+    return (clean(f"left out of the image (secrets, or links out of the project): {names}{more}"),)
+
+
+def _size_warning(plan: ContextPlan, size: int) -> tuple[str, ...]:
+    if size <= _LARGE:
+        return ()
+    largest = sorted(plan.entries, key=lambda entry: entry.size, reverse=True)[:_SHOWN]
+    names = ", ".join(
+        f"{entry.path} ({_megabytes(entry.size)})" for entry in largest if entry.size >= _MEGABYTE
+    )
+    return (clean(f"the build context has {_megabytes(size)}; largest: {names}"),)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / _MEGABYTE:.0f} MB"

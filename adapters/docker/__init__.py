@@ -1,0 +1,1 @@
+"""A Docker Engine of any vendor: build, inspect, tag, push."""

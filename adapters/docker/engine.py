@@ -1,0 +1,146 @@
+"""The Docker Engine, any vendor's: build an image, push it, and take only proof for success."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import aiodocker
+import anyio
+
+from deployer.adapters.context.build_context import BuildContext
+from deployer.adapters.docker.build import Build
+from deployer.adapters.docker.client import (
+    CLIENT_ERRORS,
+    client_failure,
+    connected,
+    engine_message,
+    inspected,
+    remove,
+    shown_endpoint,
+)
+from deployer.adapters.docker.messages import push_failure
+from deployer.adapters.docker.push import Push
+from deployer.adapters.docker.streams import Teller
+from deployer.adapters.text import clean
+from deployer.events import Warned
+from deployer.failures import Failure, Kind
+from deployer.model import Digest, Image, ImageId, ImageRef, Login
+from deployer.ports import Emit, EngineInfo, ImageOrder
+from deployer.states.flow import State
+
+_T = TypeVar("_T")
+
+# A name goes into the path of a URL: `x/../../containers/prune?a=` called that (measured).
+_LOCAL_NAME: Final = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9\[][A-Za-z0-9._:@/\[\]-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the engine may be silent, in seconds."""
+
+    ping: float = 5.0
+    build: float = 900.0  # a RUN step may compile
+    push: float = 60.0  # the engine tells progress and pauses each second or more often
+
+
+class Docker:
+    """Fits `deployer.ports.Engine`. Each call opens a connection of its own."""
+
+    def __init__(
+        self,
+        *,
+        context: BuildContext,
+        endpoint: str | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        """Talk to `endpoint` (unix://…, tcp://…); None: where DOCKER_HOST or a context points."""
+        self._context = context
+        self._endpoint = endpoint
+        self._patience = patience or Patience()
+
+    async def ping(self) -> EngineInfo | Failure:
+        """Who answers at the engine's address. Its failures belong to Imaging."""
+
+        async def ask(engine: aiodocker.Docker) -> EngineInfo:
+            with anyio.fail_after(self._patience.ping):
+                return _engine_info(shown_endpoint(engine), await engine.version())
+
+        return await self._operate(
+            ask, lambda error: client_failure(error, State.IMAGING, Kind.ENGINE_DIED)
+        )
+
+    async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
+        """Build for linux/amd64. Success is the engine's own image id, found under the tag."""
+        if failure := _name_failure(order.local_tag, State.IMAGING):
+            return failure
+        packed = await self._context.pack(order)
+        if isinstance(packed, Failure):
+            return packed
+        with packed:
+            for warning in packed.summary.warnings:
+                emit(Warned(text=warning))
+            teller = Teller(emit, anyio.current_time)
+            build = Build(packed, order.local_tag, teller, self._patience.build)
+            return await self._operate(build.run, build.trouble)
+
+    async def image_id(self, name: str) -> ImageId | Failure | None:
+        """The id behind a local name; None when there is none. Its failures belong to Pushing."""
+        if failure := _name_failure(name, State.PUSHING):
+            return failure
+
+        async def ask(engine: aiodocker.Docker) -> ImageId | None:
+            found = await inspected(engine, name)
+            return found.image_id if found else None
+
+        return await self._operate(ask, _call_trouble)
+
+    async def push(
+        self, local: str, target: ImageRef, login: Login, emit: Emit
+    ) -> Digest | Failure:
+        """Tag `local` as `target` and push it. Success is the digest that the engine reports."""
+        if failure := _name_failure(local, State.PUSHING):
+            return failure
+        push = Push(local, target, login, Teller(emit, anyio.current_time), self._patience.push)
+        return await self._operate(push.run, push.trouble)
+
+    async def forget(self, names: Sequence[str]) -> None:
+        """Remove these names, best effort; other names of the same image stay."""
+        for name in names:
+            if _name_failure(name, State.PUSHING) is None:
+                await self._operate(partial(remove, name=name), _call_trouble)
+
+    async def _operate(
+        self,
+        work: Callable[[aiodocker.Docker], Awaitable[_T]],
+        trouble: Callable[[Exception], Failure],
+    ) -> _T | Failure:
+        """Do `work` over a connection of its own: the one place where the client's errors end."""
+        try:
+            async with connected(self._endpoint) as engine:
+                return await work(engine)
+        except CLIENT_ERRORS as error:
+            return trouble(error)
+
+
+def _name_failure(name: str, phase: State) -> Failure | None:
+    if _LOCAL_NAME.fullmatch(name):
+        return None
+    return Failure(phase=phase, kind=Kind.BAD_REFERENCE, cause=clean(f"not a name: {name!r}"))
+
+
+def _call_trouble(error: Exception) -> Failure:
+    if said := engine_message(error):
+        return push_failure(*said, moved=False)
+    return client_failure(error, State.PUSHING, Kind.PUSH_ENGINE_DIED)
+
+
+def _engine_info(endpoint: str, version: Mapping[str, Any]) -> EngineInfo:
+    parts = [str(part["Name"]) for part in version.get("Components") or ()]
+    podman = next((name for name in parts if "podman" in name.lower()), None)
+    return EngineInfo(
+        endpoint=clean(endpoint),
+        version=clean(str(version["Version"])),
+        vendor=clean(podman or "Docker Engine"),
+    )

@@ -1,0 +1,1 @@
+"""The journal: SQLite under every move, and the lock of a tenant."""

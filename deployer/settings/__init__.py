@@ -1,0 +1,1 @@
+"""Where settings come from, and why one is refused: flag, environment, project files."""
