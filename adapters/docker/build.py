@@ -35,11 +35,11 @@ class Build:
         self._packed = packed
         self._tag = tag
         self._teller = teller
+        self._stream = BuildStream(teller)
         self._idle = idle
 
     async def run(self, engine: aiodocker.Docker) -> Image | Failure:
         """The image, once the engine has named it and has it under the tag. Raises CLIENT_ERRORS."""
-        stream = BuildStream(self._teller)
         with anyio.move_on_after(self._idle) as silence:
 
             def alive() -> None:
@@ -56,16 +56,18 @@ class Build:
                 stream=True,
             ):
                 alive()
-                stream.take(line)
+                self._stream.take(line)
+        self._stream.flush()
         if silence.cancelled_caught:
             return self._failure(Kind.ENGINE_SILENT, f"no word for {self._idle:.0f} s")
-        stream.finish()
-        if stream.image_id is None:
+        self._stream.finish()
+        if self._stream.image_id is None:
             return self._failure(Kind.ENGINE_DIED, "the build ended without an image id")
-        return self._checked(stream.image_id, await inspected(engine, self._tag))
+        return self._checked(self._stream.image_id, await inspected(engine, self._tag))
 
     def trouble(self, error: Exception) -> Failure:
         """What one of CLIENT_ERRORS means for this build."""
+        self._stream.flush()
         if said := engine_message(error):
             return build_failure(*said, output=self._teller.tail)
         return client_failure(error, State.IMAGING, Kind.ENGINE_DIED)

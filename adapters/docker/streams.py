@@ -85,9 +85,12 @@ class BuildStream:
             case {"status": str(), "id": str(layer), "progressDetail": {"current": int(done)}}:
                 self._teller.progress(_layer(line, layer, done))
 
-    def finish(self) -> None:
-        """Tell what was held back."""
+    def flush(self) -> None:
+        """Tell a last line that has no end."""
         self._output("\n")
+
+    def finish(self) -> None:
+        """Tell that each step is done."""
         if self._steps:
             self._teller.progress(Progress(what="steps", done=self._steps, total=self._steps))
 

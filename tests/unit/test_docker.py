@@ -230,6 +230,17 @@ async def test_garbage_in_the_stream_is_a_failure(order: ImageOrder, line: bytes
     assert kind(outcome) is Kind.ENGINE_GARBAGE
 
 
+async def test_the_last_words_of_a_step_are_kept_even_without_a_line_end(
+    order: ImageOrder,
+) -> None:
+    lines = ['{"stream": "last "}', '{"stream": "words"}', '{"error": "exit code: 2"}']
+    async with serving(StandIn(lines=lines)) as engine:
+        outcome = await docker(engine.endpoint).build(order, ignore)
+
+    assert isinstance(outcome, Failure)
+    assert outcome.details == ("last words",)
+
+
 async def test_a_cancelled_build_lets_the_engine_know_at_once(order: ImageOrder) -> None:
     async with serving(StandIn(lines=BUILT[:1], end="hang")) as engine:
         with anyio.move_on_after(0.2) as scope:

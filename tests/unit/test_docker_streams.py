@@ -32,7 +32,7 @@ def test_lines_are_put_together_from_pieces_and_made_safe() -> None:
 
     for piece in ("half a ", "line\n\nnext\n", "\x1b[91mred\x1b[0m", "\n", "no end"):
         stream.take({"stream": piece})
-    stream.finish()
+    stream.flush()
 
     assert told.events == [
         OutputLine(source="engine", text=text) for text in ("half a line", "next", "red", "no end")
