@@ -229,9 +229,11 @@ class Deployer:
         )
 
     async def _tidy(self, run: Run) -> None:
-        """Forget the names that a finished run gave its image at the engine."""
+        """Of a finished run's image one name a tenant stays, for the engine's cache."""
         if run.state is not State.DONE or run.facts.image is None:
             return
+        kept = f"deployer-last:{run.plan.request.tenant}"
+        await self._adapters.engine.retain(local_tag(run), kept)
         await self._adapters.engine.forget((local_tag(run), str(run.facts.target)))
 
     async def _result(self, run: Run, *, found_finished: bool = False) -> DeployResult:

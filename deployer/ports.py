@@ -108,6 +108,12 @@ class Engine(Protocol):
     ) -> Digest | Failure:
         """Tag `local` as `target` and push it. Success is the digest that the engine reports."""
 
+    async def retain(self, name: str, kept: str) -> None:
+        """Keep the image `name` under the name `kept`, best effort, in place of an older one.
+
+        The classic builder's cache lives as long as an image that came out of it.
+        """
+
     async def forget(self, names: Sequence[str]) -> None:
         """Remove these names, best effort; other names of the same image stay."""
 

@@ -18,9 +18,14 @@ class Teller:
     def __init__(self, clock: Clock, subscribers: tuple[OnEvent, ...]) -> None:
         self._clock = clock
         self._subscribers = list(subscribers)
+        self._warned: set[str] = set()
 
     def __call__(self, run: Run, body: events.Body) -> None:
-        """Tell of `body`; never blocks, never raises."""
+        """Tell of `body`; never blocks, never raises. A warning is told once."""
+        if isinstance(body, events.Warned):
+            if body.text in self._warned:
+                return
+            self._warned.add(body.text)
         event = events.Event(
             run=run.id,
             tenant=run.plan.request.tenant,

@@ -165,6 +165,17 @@ async def tag(engine: aiodocker.Docker, name: str, target: ImageRef) -> None:
         await engine.images.tag(name, target.name, tag=target.tag)
 
 
+async def retain(engine: aiodocker.Docker, name: str, kept: str) -> None:
+    """Move the name `kept` to a local image; the image it leaves goes. Raises CLIENT_ERRORS."""
+    before = await inspected(engine, kept)
+    repository, _, label = kept.rpartition(":")
+    with anyio.fail_after(_CALL_SECONDS):
+        await engine.images.tag(name, repository, tag=label)
+    after = await inspected(engine, kept)
+    if before and after and before.image_id != after.image_id:
+        await remove(engine, before.image_id)  # refused by the engine while it has other names
+
+
 async def remove(engine: aiodocker.Docker, name: str) -> None:
     """Take a name off its image, and the image away with its last one. Raises CLIENT_ERRORS."""
     with anyio.fail_after(_CALL_SECONDS):

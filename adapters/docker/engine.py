@@ -18,6 +18,7 @@ from deployer.adapters.docker.client import (
     engine_message,
     inspected,
     remove,
+    retain,
     shown_endpoint,
 )
 from deployer.adapters.docker.messages import push_failure
@@ -104,6 +105,12 @@ class Docker:
             return failure
         push = Push(local, target, login, Teller(emit, anyio.current_time), self._patience.push)
         return await self._operate(push.run, push.trouble)
+
+    async def retain(self, name: str, kept: str) -> None:
+        """Give the image `name` the name `kept`, best effort, and drop the image that had it."""
+        if _name_failure(name, State.PUSHING) or _name_failure(kept, State.PUSHING):
+            return
+        await self._operate(partial(retain, name=name, kept=kept), _call_trouble)
 
     async def forget(self, names: Sequence[str]) -> None:
         """Remove these names, best effort; other names of the same image stay."""

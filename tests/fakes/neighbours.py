@@ -159,6 +159,9 @@ class Engine:
         self.of.manifests[str(target)] = digest
         return digest
 
+    async def retain(self, name: str, kept: str) -> None:
+        self.of.images[kept] = self.of.images[name]
+
     async def forget(self, names: Sequence[str]) -> None:
         for name in names:
             self.of.images.pop(name, None)

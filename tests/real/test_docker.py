@@ -13,8 +13,8 @@ import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from deployer.adapters.build_context import BuildContext, PackedContext
-from deployer.adapters.docker import Docker
+from deployer.adapters.context.build_context import BuildContext, PackedContext
+from deployer.adapters.docker.engine import Docker
 from deployer.events import OutputLine, Progress, Transient
 from deployer.failures import Failure, Kind
 from deployer.model import Image, ImageRef, Login, Secret
@@ -298,3 +298,20 @@ async def test_the_event_loop_stays_free_while_a_context_is_sent(
 
     assert isinstance(outcome, Image)
     assert worst < 0.25
+
+
+async def test_a_retained_image_replaces_the_one_before_it(
+    docker: Docker, order: Callable[[str], ImageOrder], tag: str
+) -> None:
+    kept = f"deployer-test-last:{secrets.token_hex(6)}"
+    ids = []
+    for content in ("one", "two"):
+        image = await docker.build(order(f"{BASE}LABEL content={content}\n"), ignore)
+        assert isinstance(image, Image), image
+        await docker.retain(tag, kept)
+        await docker.forget([tag])
+        ids.append(image.image_id)
+
+    assert await docker.image_id(kept) == ids[1]
+    assert await docker.image_id(ids[0]) is None
+    await docker.forget([kept])

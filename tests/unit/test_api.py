@@ -295,9 +295,11 @@ async def test_a_failure_can_be_raised(tmp_path: Path) -> None:
         result.raise_for_failure()
 
 
-async def test_the_names_at_the_engine_are_given_back(tmp_path: Path) -> None:
-    of = Neighbours()
-    async with deployer(tmp_path, of) as here:
+async def test_of_a_finished_run_s_image_one_name_a_tenant_stays(tmp_path: Path) -> None:
+    of, clock = Neighbours(), Clock()
+    async with deployer(tmp_path, of, clock) as here:
+        await here.deploy(request(tmp_path))
+        clock.now += 60
         await here.deploy(request(tmp_path))
 
-    assert of.images == {}
+    assert list(of.images) == ["deployer-last:ten_1"]
