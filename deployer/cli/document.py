@@ -64,7 +64,12 @@ def of_failure(failure: Failure, refusals: Sequence[Refusal] = ()) -> Document:
 def of_phases(phases: Sequence[Phase]) -> list[Document]:
     """What each state took."""
     return [
-        {"state": phase.state, "seconds": round(phase.seconds, 3), "skipped": phase.entered == 0}
+        {
+            "state": phase.state,
+            "seconds": round(phase.seconds, 3),
+            "entered": phase.entered,
+            "skipped": phase.entered == 0,
+        }
         for phase in phases
     ]
 

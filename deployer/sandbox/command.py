@@ -37,7 +37,7 @@ def group() -> None:
     type=click.IntRange(0, 65_531),
     default=BASE_PORT,
     show_default=True,
-    help="First of 5; 0: any free ones.",
+    help="First of 6; 0: any free ones.",
 )
 @click.option(
     "--work-seconds",

@@ -22,7 +22,11 @@ class Tenant:
     app: str  # the Fly app, and the tenant's repository on the own-tag contract
 
 
-TENANTS: Final = (Tenant("ten-abc123", "sp-ten-abc123"), Tenant("ten-def456", "sp-ten-def456"))
+TENANTS: Final = (
+    Tenant("ten-abc123", "sp-ten-abc123"),
+    Tenant("ten-def456", "sp-ten-def456"),
+    Tenant("ten-ghi789", "sp-ten-ghi789"),
+)
 SHARED_REPOSITORY: Final = "systemprompt-images"
 BASE_PORT: Final = 7070
 
