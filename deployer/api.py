@@ -201,7 +201,7 @@ class Deployer:
         revision = await self._adapters.source.revision(run.plan.request.project_root)
         taken = await self._adapters.journal.take_over(run)
         tell = self._teller(on_event)
-        tell(taken, events.RunResumed(state=taken.state, resumes=taken.resumes))
+        tell(taken, events.RunResumed(state=planning.resume_state(taken), resumes=taken.resumes))
         if revision.fingerprint != run.plan.revision.fingerprint:
             text = f"the project changed since run {run.id} began; its tag stays {run.plan.tag}"
             tell(taken, events.Warned(text=text))

@@ -12,6 +12,7 @@ from deployer import events
 from deployer.errors import JournalError, SupersededError
 from deployer.failures import Failure, Kind
 from deployer.model import Facts, Intent, Run, StateOutcome, Step
+from deployer.planning import resume_state
 from deployer.ports import Clock, Journal
 from deployer.states.authenticating import authenticating
 from deployer.states.building import building
@@ -83,11 +84,7 @@ class Driver:
             raise
 
     async def _resume(self, flow: Flow) -> None:
-        failure = self.run.failure
-        where = failure.resume_at if failure else State.BUILDING
-        if self.run.plan.request.skip_push:
-            where = State.DEPLOYING
-        row = move(Event.RESUMED, State.FAILED, where)
+        row = move(Event.RESUMED, State.FAILED, resume_state(self.run))
         await flow.take(row, Step(Event.RESUMED, self.run.facts), 0.0)
 
     async def _work(self, world: World) -> StateOutcome:
@@ -134,7 +131,9 @@ class Driver:
 
     async def _commit(self, row: Move, outcome: StateOutcome, seconds: float) -> None:
         self.run = await self.journal.commit(self.run, row, outcome, seconds)
-        self.tell(self.run, _told(row, outcome, seconds))
+        told = _told(row, outcome, seconds)
+        if told is not None:
+            self.tell(self.run, told)
         if row.dest is State.DONE:
             self.tell(self.run, events.RunFinished(state=row.dest, facts=self.run.facts))
 
@@ -168,12 +167,12 @@ class Driver:
         self.run = await self.journal.answered(self.run, facts)
 
 
-def _told(row: Move, outcome: StateOutcome, seconds: float) -> events.Durable:
-    """The event that tells of a move."""
+def _told(row: Move, outcome: StateOutcome, seconds: float) -> events.Durable | None:
+    """The event that tells of a move; RunResumed has told of that one."""
     if isinstance(outcome, Failure):
         return events.RunFailed(state=row.source, failure=outcome)
     if row.event is Event.RESUMED:
-        return events.StateRewound(state=row.source, to=row.dest, reason="resumed")
+        return None
     if outcome.reason:
         return events.StateRewound(state=row.source, to=row.dest, reason=outcome.reason)
     return events.StateFinished(state=row.source, seconds=seconds, facts=outcome.facts)

@@ -22,7 +22,7 @@ class RunOpened:
 class RunResumed:
     """A stored run goes on in this process."""
 
-    state: State
+    state: State  # the one it goes on in
     resumes: int  # how often it was resumed, this time included
 
 
@@ -146,7 +146,7 @@ Body = Durable | Transient
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A body and whose it is. `seq` numbers the durable ones without a gap, per run."""
+    """A body and whose it is. `seq` is the journal row's that a durable one mirrors."""
 
     run: RunId
     tenant: str

@@ -88,6 +88,15 @@ def not_resumable(run: Run | None, latest: Run | None) -> Failure | None:
     return None
 
 
+def resume_state(run: Run) -> State:
+    """The state in which a stored run goes on."""
+    if run.state is not State.FAILED:
+        return run.state
+    if run.plan.request.skip_push:  # it was never in another one
+        return State.DEPLOYING
+    return run.failure.resume_at if run.failure else State.BUILDING
+
+
 def _succeeded(records: Sequence[RunRecord]) -> list[RunRecord]:
     return [record for record in records if record.outcome is Outcome.SUCCEEDED]
 

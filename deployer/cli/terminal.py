@@ -97,7 +97,7 @@ class LiveLines:
             case RunOpened():
                 self._row("·", "run", f"{self._course.run} · {body.tag}")
             case RunResumed():
-                self._row("·", "run", f"{self._course.run} goes on (resume {body.resumes})")
+                self._row("·", "run", f"{self._course.run} goes on in {body.state}")
             case StateFinished():
                 words = wording.finished(body.state, body.facts)
                 self._row("✓", body.state, words, wording.duration(body.seconds))

@@ -22,7 +22,7 @@ ALLOWED = {
     "verdict": set[str](),
     "ports": {"events", "model", "failures", "states.flow"},
     "sandbox": {"sandbox"},
-    "driver": VALUES | {"states"},
+    "driver": VALUES | {"states", "planning"},
     "planning": VALUES | {"states.flow"},
     "preflight": VALUES | {"states"},
 }
