@@ -3,6 +3,7 @@
 import asyncio  # noqa: TID251  # a host may cancel natively, and twice
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,14 @@ from deployer.adapters import process, session
 from deployer.adapters.process import Job, LineSplitter, NotStarted, run
 
 pytestmark = pytest.mark.anyio
+
+TOOL = """
+import sys, anyio
+from pathlib import Path
+from deployer.adapters.process import Job, run
+ignore = lambda _: None
+anyio.run(run, Job(command=sys.argv[1:], cwd=Path("/"), environment={}, stdout=ignore, stderr=ignore))
+"""
 
 
 def job(script: str, folder: Path, heard: list[bytes] | None = None) -> Job:
@@ -95,7 +104,7 @@ async def test_cancelled_twice_by_a_host_that_uses_no_scopes_nothing_is_left(
     tmp_path: Path,
 ) -> None:
     pids = tmp_path / "pids"
-    script = f"trap '' TERM; echo $$ >>{pids}; while :; do sleep 9; done"
+    script = f"trap 'sleep .3; exit' TERM; echo $$ >>{pids}; while :; do sleep .05; done"
     task = asyncio.create_task(run(job(script, tmp_path)))
     await until(lambda: len(numbers(pids)) == 1)
 
@@ -121,6 +130,18 @@ async def test_cancelled_while_it_starts_nothing_is_left(tmp_path: Path, steps: 
         group.cancel_scope.cancel()
 
     assert not any(alive(pid) for pid in numbers(pids))
+
+
+async def test_nothing_outlives_a_tool_that_is_killed(tmp_path: Path) -> None:
+    pids, tool = tmp_path / "pids", tmp_path / "tool.py"
+    tool.write_text(TOOL)
+    program = ("/bin/sh", "-c", tree(pids))
+    async with await anyio.open_process([sys.executable, str(tool), *program]) as started:
+        await until(lambda: len(numbers(pids)) == 3)
+
+        started.kill()
+
+    await until(lambda: not any(alive(pid) for pid in numbers(pids)))
 
 
 async def test_a_guard_that_is_killed_takes_the_program_with_it(tmp_path: Path) -> None:
