@@ -2,7 +2,7 @@
 
 import re
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -132,9 +132,10 @@ class Evidence:
     oom_kills: int
 
 
-def signs(line: str, rules: Iterable[Rule] = PROSE_RULES) -> Iterator[Rule]:
+def signs(line: str, rules: Iterable[Rule] = PROSE_RULES) -> list[Rule]:
     """The rules that `line` fits."""
-    return (rule for rule in rules if rule.fits(line))
+    # Of a hundred megabytes most lines fit none: for those the first phrase is all that is sought.
+    return [rule for rule in rules if rule.phrases[0] in line and rule.fits(line)]
 
 
 def failure(evidence: Evidence) -> Failure:
@@ -206,7 +207,7 @@ def _cause(kind: Kind, evidence: Evidence) -> str:
 def _first_error(kind: Kind, evidence: Evidence) -> str:
     """The error that decided the kind, where it is, and how many more there are."""
     rules = tuple(rule for rule in (*BUS_RULES, *ERROR_RULES) if rule.kind is kind)
-    decisive = (error for error in evidence.errors if any(signs(_words(error), rules)))
+    decisive = (error for error in evidence.errors if signs(_words(error), rules))
     error = next(decisive, evidence.errors[0])
     code = f"[{error.code.code}]" if error.code else ""
     place = f" ({error.place})" if error.place else _linker_words(error)

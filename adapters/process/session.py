@@ -10,7 +10,8 @@ from typing import Final
 
 PROC: Final = Path("/proc")
 # Fields of /proc/PID/stat behind the name, which may itself hold spaces and brackets (proc(5)).
-_SESSION, _USER, _SYSTEM = 3, 11, 12
+_STATE, _SESSION, _USER, _SYSTEM = 0, 3, 11, 12
+ROUNDS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +23,20 @@ class Member:
 
 
 def members(session: int) -> frozenset[Member]:
-    """The processes of `session`; empty where the kernel keeps no /proc."""
+    """The living processes of `session`; empty where the kernel keeps no /proc."""
     return frozenset(_members(session))
 
 
 def kill(session: int) -> None:
     """KILL each process of `session`: for when its guard can no longer do it."""
-    for member in members(session):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(member.pid, signal.SIGKILL)
+    # Not at one stroke: a shell whose child is killed first may start another one.
+    for _ in range(ROUNDS):
+        found = members(session)
+        if not found:
+            return
+        for member in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(member.pid, signal.SIGKILL)
 
 
 def _members(session: int) -> Iterator[Member]:
@@ -38,7 +44,7 @@ def _members(session: int) -> Iterator[Member]:
     with suppress(FileNotFoundError), os.scandir(PROC) as entries:
         for entry in entries:
             fields = _stat(entry.path) if entry.name.isdecimal() else ()
-            if len(fields) > _SYSTEM and int(fields[_SESSION]) == session:
+            if fields and int(fields[_SESSION]) == session and fields[_STATE] not in "ZX":
                 cpu = (int(fields[_USER]) + int(fields[_SYSTEM])) / ticks
                 yield Member(int(entry.name), cpu)
 

@@ -387,7 +387,7 @@ async def test_a_cargo_that_neither_writes_nor_works_is_ended(
 
 
 async def test_a_cargo_that_works_in_silence_is_left_alone(project: Path, tmp_path: Path) -> None:
-    busy = "timeout 1 sh -c 'while :; do :; done'; echo 'error: done' >&2; exit 101"
+    busy = "timeout 0.6 sh -c 'while :; do :; done'; echo 'error: done' >&2; exit 101"
 
     kind, cause = await kind_of(stand_in(tmp_path, busy, IMPATIENT), project)
 

@@ -132,6 +132,14 @@ def test_what_the_command_leaves_behind_is_killed_and_its_status_kept(pids: Path
         assert not alive(int(pids.read_text()))
 
 
+def test_the_guard_ends_after_all_that_it_kills(pids: Path) -> None:
+    script = f"for i in $(seq 100); do sleep 60 & echo $! >>{pids}; done; exit 0"
+    with guarded(script) as guard:
+        guard.wait(5)
+
+        assert not any(alive(int(pid)) for pid in pids.read_text().split())
+
+
 def test_nothing_outlives_a_tool_that_is_killed(pids: Path) -> None:
     script = f"(trap '' TERM; sh -c 'echo $$ >>{pids}; sleep 60') & echo $$ >>{pids}; wait"
     with Popen([sys.executable, "-c", TOOL, *GUARD, "/bin/sh", "-c", script]) as tool:

@@ -3,11 +3,13 @@
 import asyncio  # noqa: TID251  # a host may cancel natively, and twice
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from deployer.adapters.process import job as process
@@ -15,6 +17,14 @@ from deployer.adapters.process import session
 from deployer.adapters.process.job import Job, LineSplitter, NotStarted, run
 
 pytestmark = pytest.mark.anyio
+
+TOOL = """
+import sys, anyio
+from pathlib import Path
+from deployer.adapters.process import Job, run
+ignore = lambda _: None
+anyio.run(run, Job(command=sys.argv[1:], cwd=Path("/"), environment={}, stdout=ignore, stderr=ignore))
+"""
 
 
 def job(script: str, folder: Path, heard: list[bytes] | None = None) -> Job:
@@ -95,7 +105,7 @@ async def test_cancelled_twice_by_a_host_that_uses_no_scopes_nothing_is_left(
     tmp_path: Path,
 ) -> None:
     pids = tmp_path / "pids"
-    script = f"trap '' TERM; echo $$ >>{pids}; while :; do sleep 9; done"
+    script = f"trap 'sleep .3; exit' TERM; echo $$ >>{pids}; while :; do sleep .05; done"
     task = asyncio.create_task(run(job(script, tmp_path)))
     await until(lambda: len(numbers(pids)) == 1)
 
@@ -108,13 +118,31 @@ async def test_cancelled_twice_by_a_host_that_uses_no_scopes_nothing_is_left(
     assert not any(alive(pid) for pid in numbers(pids))
 
 
-async def test_cancelled_while_it_starts_nothing_is_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", range(8))
+async def test_cancelled_while_it_starts_nothing_is_left(tmp_path: Path, steps: int) -> None:
     pids = tmp_path / "pids"
-    for delay in (0, 0.001, 0.01, 0.02, 0.03, 0.04):
-        with anyio.move_on_after(delay):
-            await run(job(f"echo $$ >>{pids}; sleep 60", tmp_path))
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, job(f"echo $$ >>{pids}; sleep 60", tmp_path))
+        for _ in range(steps):
+            await anyio.lowlevel.checkpoint()
+
+        # The loop stands still meanwhile, so the guard is further than the loop knows.
+        time.sleep(0.06)  # noqa: ASYNC251
+        group.cancel_scope.cancel()
 
     assert not any(alive(pid) for pid in numbers(pids))
+
+
+async def test_nothing_outlives_a_tool_that_is_killed(tmp_path: Path) -> None:
+    pids, tool = tmp_path / "pids", tmp_path / "tool.py"
+    tool.write_text(TOOL)
+    program = ("/bin/sh", "-c", tree(pids))
+    async with await anyio.open_process([sys.executable, str(tool), *program]) as started:
+        await until(lambda: len(numbers(pids)) == 3)
+
+        started.kill()
+
+    await until(lambda: not any(alive(pid) for pid in numbers(pids)))
 
 
 async def test_a_guard_that_is_killed_takes_the_program_with_it(tmp_path: Path) -> None:
