@@ -25,13 +25,28 @@ _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co"})
 
 
 def clean(text: str, limit: int = LINE_MAX) -> str:
-    """`text` as one line without control characters, cut at `limit` characters."""
+    """`text` as one sentence: one line, single spaces, no control characters, cut at `limit`."""
+    return " ".join(clean_output(text, limit).split())
+
+
+def clean_output(text: str, limit: int = LINE_MAX) -> str:
+    """A line of a program's output without control characters, cut at `limit` characters.
+
+    Its spaces stay: a compiler's carets point at what stands above them.
+    """
     # Cut first, with room for escapes: a hostile line may be a megabyte long.
-    bare = _ESCAPES.sub("", text[: limit * 4])
-    shown = "".join(" " if char in "\t\r\n" else char for char in bare)
-    visible = "".join(char for char in shown if unicodedata.category(char) not in _HIDDEN)
-    line = " ".join(visible.split())
+    line = text[: limit * 4]
+    if not (line.isascii() and line.isprintable()):  # most lines are, and there are many
+        line = _ESCAPES.sub("", line).strip("\t\r\n")
+        line = "".join(_shown(char) for char in line)
+    line = line.rstrip()
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _shown(char: str) -> str:
+    if char in "\t\r\n":
+        return " "
+    return "" if unicodedata.category(char) in _HIDDEN else char
 
 
 def decode(raw: bytes) -> str:
@@ -66,7 +81,7 @@ class Scrubber:
     def line(self, text: str, limit: int = LINE_MAX) -> str:
         """`text` scrubbed and cleaned: what may be shown, logged or stored."""
         # Cleaned first and last: a secret may be split by an escape sequence, and may be cut.
-        return clean(self.scrub(clean(text, limit * 4)), limit)
+        return clean_output(self.scrub(clean_output(text, limit * 4)), limit)
 
 
 def _passwords(value: str) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """What one cargo has said so far: the events it means, and the evidence it leaves. No I/O."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from deployer.adapters.cargo.messages import (
     parse,
 )
 from deployer.adapters.cargo.prose import Prose
-from deployer.adapters.text import clean, decode
+from deployer.adapters.text import clean, clean_output, decode
 from deployer.events import OutputLine, Progress
 
 TAIL_LINES: Final = 40
@@ -118,9 +118,9 @@ class Transcript:
             if len(self._errors) < ERRORS_MAX:
                 self._errors.append(message)
         for line in (message.rendered or message.message).splitlines():
-            yield from self._say(line)
+            yield from self._say(line, clean_output)
 
-    def _say(self, text: str) -> Iterator[OutputLine]:
-        if line := clean(text):
+    def _say(self, text: str, cleaned: Callable[[str], str] = clean) -> Iterator[OutputLine]:
+        if line := cleaned(text):
             self._tail.append(line)
             yield OutputLine(source="cargo", text=line)

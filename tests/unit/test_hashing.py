@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from deployer.adapters.hashing import Fingerprint, Unusable, fingerprint, limiter
+from deployer.adapters.cargo.hashing import Fingerprint, Unusable, fingerprint, limiter
 
 pytestmark = pytest.mark.anyio
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 TOOL = """
 import sys, anyio
 from pathlib import Path
-from deployer.adapters.process import Job, run
+from deployer.adapters.process.job import Job, run
 ignore = lambda _: None
 anyio.run(run, Job(command=sys.argv[1:], cwd=Path("/"), environment={}, stdout=ignore, stderr=ignore))
 """

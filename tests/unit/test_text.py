@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from deployer.adapters.text import Scrubber, clean
+from deployer.adapters.text import Scrubber, clean, clean_output
 from deployer.model import Secret
 
 URL = "postgres://app:s3cret%2Fpw@db/x"
@@ -24,6 +24,10 @@ URL = "postgres://app:s3cret%2Fpw@db/x"
 )
 def test_control_characters_never_reach_the_terminal(foreign: str, shown: str) -> None:
     assert clean(foreign) == shown
+
+
+def test_a_compiler_s_carets_stay_below_what_they_point_at() -> None:
+    assert clean_output("   |     ^^^^ expected `u32`\x1b[0m  ") == "   |     ^^^^ expected `u32`"
 
 
 def test_a_hostile_line_is_cut() -> None:
