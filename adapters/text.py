@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from deployer.model import Secret
 
@@ -66,7 +66,7 @@ class Scrubber:
     def learn(self, secret: Secret) -> None:
         """Scrub this value from now on: raw, URL-quoted, in base64, and a URL's password alone."""
         value = secret.reveal()
-        for part in {value, *_passwords(value)}:
+        for part in {value, *_password(value)}:
             if len(part) >= SECRET_MIN:
                 encoded = base64.b64encode(part.encode()).decode()
                 self._known |= {part, quote(part, safe=""), encoded, encoded.rstrip("=")}
@@ -84,12 +84,16 @@ class Scrubber:
         return clean_output(self.scrub(clean_output(text, limit * 4)), limit)
 
 
-def _passwords(value: str) -> Iterable[str]:
+def _password(value: str) -> Iterable[str]:
     """The password inside a URL, as written and decoded."""
-    if "://" not in value:
-        return ()
     try:
         parts = urlsplit(value)
-        return tuple(part for part in (parts.password,) if part)
+        password = parts.password if "://" in value else None
     except ValueError:
         return ()
+    if password is None:
+        return ()
+    # `postgres://postgres:postgres@…`: starred on its own, the word would garble each message.
+    words = {parts.username, parts.hostname, parts.path.strip("/")}
+    alone = () if unquote(password) in words else (password, unquote(password))
+    return (f":{password}@", *alone)

@@ -127,7 +127,8 @@ class Driver:
 
     async def _take(self, flow: Flow, outcome: StateOutcome, began: float) -> None:
         event = Event.FAILED if isinstance(outcome, Failure) else outcome.event
-        await flow.take(move(event, flow.state), outcome, self.clock.monotonic() - began)
+        seconds = round(self.clock.monotonic() - began, 3)
+        await flow.take(move(event, flow.state), outcome, seconds)
 
     async def _commit(self, row: Move, outcome: StateOutcome, seconds: float) -> None:
         self.run = await self.journal.commit(self.run, row, outcome, seconds)
@@ -140,7 +141,8 @@ class Driver:
     async def _interrupted(self, began: float) -> None:
         if self.run.state in FINAL:
             return
-        self.run = await self.journal.interrupted(self.run, self.clock.monotonic() - began)
+        seconds = round(self.clock.monotonic() - began, 3)
+        self.run = await self.journal.interrupted(self.run, seconds)
         self.tell(self.run, events.RunInterrupted(state=self.run.state))
 
     def _looping(self) -> Failure | None:

@@ -202,7 +202,7 @@ def _classified(error: Exception, died: Kind) -> tuple[Kind, str]:
         case EndpointError():
             return Kind.ENGINE_CONTEXT, str(error)
         case aiodocker.DockerError(status=status) if status == _NO_CONNECTION:
-            return _unconnected(error.__context__, died), str(error.message)
+            return _unconnected(error, died)
         case aiodocker.DockerError():
             return Kind.ENGINE_GARBAGE, str(error)
         case TimeoutError():
@@ -212,11 +212,15 @@ def _classified(error: Exception, died: Kind) -> tuple[Kind, str]:
     return Kind.ENGINE_GARBAGE, f"the engine's answer makes no sense: {error!r}"
 
 
-def _unconnected(reason: BaseException | None, died: Kind) -> Kind:
-    match reason:
+def _unconnected(error: aiodocker.DockerError, died: Kind) -> tuple[Kind, str]:
+    match error.__context__:
         # A handshake that fails, or a name that does not resolve, is a wrong address.
         case aiohttp.ClientSSLError() | aiohttp.ClientConnectorDNSError():
-            return Kind.ENGINE_CONTEXT
+            return Kind.ENGINE_CONTEXT, error.message
         case aiohttp.ClientConnectorError(os_error=cause):
-            return _BY_ERRNO.get(cause.errno or 0, Kind.ENGINE_DOWN)
-    return died  # it was connected, and then lost: while the context was sent, for example
+            kind = _BY_ERRNO.get(cause.errno or 0, Kind.ENGINE_DOWN)
+            # The client names the address, and then says the same again in brackets.
+            address = error.message.partition(" [")[0].rpartition(" ")[2]
+            return kind, f"no engine answers at {address}: {cause.strerror or cause}"
+    # It was connected, and then lost: while the context was sent, for example.
+    return died, error.message

@@ -81,7 +81,7 @@ def of_error(
 def _failure(error: BusyError | SupersededError | JournalError) -> Failure:
     match error:
         case BusyError():
-            return Failure(phase=State.BUILDING, kind=Kind.RUN_BUSY, cause=error.holder)
+            return Failure(phase=State.BUILDING, kind=Kind.RUN_BUSY, cause=str(error))
         case SupersededError():
             cause = str(error) or "another process took this run over"
             return Failure(phase=State.DEPLOYING, kind=Kind.SUPERSEDED, cause=cause)

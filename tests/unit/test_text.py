@@ -53,6 +53,14 @@ def test_a_known_secret_is_taken_out_however_it_is_encoded(text: str) -> None:
     assert "***" in line
 
 
+def test_a_password_that_is_also_a_plain_word_is_starred_in_its_place_only() -> None:
+    scrubber = Scrubber([Secret("postgres://postgres:postgres@db/app")])
+
+    line = scrubber.line("postgres is up at postgres://postgres:postgres@db:5432/other")
+
+    assert line == "postgres is up at postgres://postgres***db:5432/other"
+
+
 def test_short_values_are_left_alone_because_they_occur_in_innocent_text() -> None:
     assert Scrubber([Secret("x")]).line("exit x") == "exit x"
 
