@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
-.PHONY: setup demo check test real fmt docs clean
+.PHONY: setup demo check test real fmt docs picture clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,9 @@ fmt: setup
 
 docs: setup
 	$(BIN)/python scripts/generate_docs.py
+
+picture: setup
+	$(BIN)/python scripts/picture.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

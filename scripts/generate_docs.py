@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from deployer.cli import exit_codes
 from deployer.failures import Kind
+from deployer.sandbox.faults import FAULTS
 from deployer.states.flow import MOVES, WORKING, Event, State
 
 ROOT: Final = Path(__file__).parents[1]
@@ -69,12 +71,26 @@ def failures_table() -> str:
     return "\n".join([*head, *rows])
 
 
+def exit_codes_table() -> str:
+    """The exit codes, as `--help` has them."""
+    rows = [f"| {code} | {meaning} |" for code, meaning in exit_codes.table()]
+    return "\n".join(["| Exit code | Meaning |", "|---|---|", *rows])
+
+
+def faults_table() -> str:
+    """The sandbox's faults."""
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in FAULTS.items()]
+    return "\n".join(["| Fault | What happens |", "|---|---|", *rows])
+
+
 # Which part of which file each text fills, between two marker lines.
 PARTS: Final = {
     ("docs/states.md", "diagram"): diagram,
     ("docs/failures.md", "failures"): failures_table,
     ("README.md", "diagram"): diagram,
     ("README.md", "document"): document_table,
+    ("README.md", "exit codes"): exit_codes_table,
+    ("docs/sandbox.md", "faults"): faults_table,
 }
 
 
