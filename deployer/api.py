@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from deployer.settings.values import Settings
 
 HISTORY_MAX: Final = 1000  # runs that are searched for a rollback
+TIDY_SECONDS: Final = 5.0
 
 
 class Deployer:
@@ -233,8 +234,10 @@ class Deployer:
         if run.state is not State.DONE or run.facts.image is None:
             return
         kept = f"deployer-last:{run.plan.request.tenant}"
-        await self._adapters.engine.retain(local_tag(run), kept)
-        await self._adapters.engine.forget((local_tag(run), str(run.facts.target)))
+        # The deploy is done; an engine that died since must not keep the result from the caller.
+        with anyio.move_on_after(TIDY_SECONDS):
+            await self._adapters.engine.retain(local_tag(run), kept)
+            await self._adapters.engine.forget((local_tag(run), str(run.facts.target)))
 
     async def _result(self, run: Run, *, found_finished: bool = False) -> DeployResult:
         phases = await self._adapters.journal.phases(run.id)

@@ -47,8 +47,8 @@ class JournalReader:
     connection: sqlite3.Connection
 
     def run(self, run_id: str) -> Run | None:
-        """The run with this id."""
-        row = self._rows("where id = ?", run_id)
+        """The run with this id; a run of another API is nobody here."""
+        row = self._rows("where id = ?1 and (?2 is null or api = ?2)", run_id, self.api)
         return next(row, None)
 
     def newest(self, tenant: str, condition: str = "1") -> Run | None:

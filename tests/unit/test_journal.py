@@ -55,6 +55,17 @@ async def test_what_was_committed_is_what_the_next_process_reads(tmp_path: Path)
     assert shown.phases[0].seconds == 1.5
 
 
+async def test_a_run_of_another_management_api_cannot_be_resumed_here(tmp_path: Path) -> None:
+    here, elsewhere = journal(tmp_path), Journal(tmp_path, "https://other.example", Clock())
+    run = await here.open_run(new_run(tmp_path))
+
+    found = await elsewhere.run(run.id), await elsewhere.latest("ten_1")
+    await here.aclose()
+    await elsewhere.aclose()
+
+    assert found == (None, None)
+
+
 async def test_a_failure_is_read_back_as_it_was(tmp_path: Path) -> None:
     here = journal(tmp_path)
     run = await here.open_run(new_run(tmp_path))
