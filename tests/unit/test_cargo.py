@@ -311,7 +311,7 @@ async def test_a_cargo_that_lies_in_the_project_is_never_run(
 ) -> None:
     program(project / "cargo", b"#!/bin/sh\ntouch sprung\n")
     monkeypatch.chdir(project)
-    toolchain = Cargo(environment={"PATH": f"::.:{PATH}"}, database_url=URL)
+    toolchain = Cargo(environment={"PATH": f"::.:{project}/none"}, database_url=URL)
 
     kind, cause = await kind_of(toolchain, project)
 
