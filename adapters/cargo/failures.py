@@ -47,7 +47,7 @@ BUS_RULES: Final = (
 ERROR_RULES: Final = (
     *_DISK_FULL,
     Rule(Kind.DATABASE_URL_MISSING, ("set `DATABASE_URL` to use query macros",)),
-    Rule(Kind.DATABASE_URL_MISSING, ("variable `DATABASE_URL` not defined at compile time",)),
+    Rule(Kind.DATABASE_URL_MISSING, ("environment variable `DATABASE_URL` not defined",)),
     Rule(Kind.DATABASE_UNREACHABLE, ("error communicating with database: ",)),
     Rule(Kind.RUSTC_KILLED, ("linking with `", "signal: 9 (SIGKILL)")),
     Rule(Kind.RUSTC_KILLED, ("terminated with signal 9",)),

@@ -1,6 +1,7 @@
 """The sandbox with a real engine, a real registry and the real sample project."""
 
 import base64
+import io
 import json
 import os
 import signal
@@ -46,7 +47,7 @@ async def engine_says(
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     async with (
         aiohttp.ClientSession(connector=connector) as client,
-        client.post(f"http://engine{path}", data=data, headers=sent) as answer,
+        client.post(f"http://engine{path}", data=io.BytesIO(data), headers=sent) as answer,
     ):
         return [json.loads(line) async for line in answer.content if line.strip()]
 
