@@ -46,7 +46,7 @@ class Source:
 
     def __str__(self) -> str:
         """`line 4: COPY services/`, cleaned for showing."""
-        return clean(f"line {self.line}: {self.instruction} {self.text}")
+        return clean(f"Dockerfile line {self.line}: {self.instruction} {self.text}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class _DockerfileError(Exception):
     """A Dockerfile that cannot be built; becomes a Failure in `parse_dockerfile`."""
 
     def __init__(self, line: int | None, reason: str) -> None:
-        super().__init__(reason if line is None else f"line {line}: {reason}")
+        super().__init__(reason if line is None else f"Dockerfile line {line}: {reason}")
 
 
 def parse_dockerfile(text: str) -> Dockerfile | Failure:

@@ -137,9 +137,12 @@ def _succeeded(report: Report) -> Iterator[Line]:
 def _failed(report: Report, failure: Failure) -> Iterator[Line]:
     for detail in failure.details[-DETAILS_MAX:]:
         yield Line(f"  | {clean(detail)}", Style.DIM)
-    where = f"{failure.phase.title} failed" if report.run else "not started"
-    yield Line(f"{where}: {failure.kind.id} {failure.cause}", Style.BAD)
-    yield Line(f"  {failure.kind.resolution}")
+    kind = failure.kind
+    if report.run:
+        yield Line(f"{failure.phase.title} failed: {kind.id} {failure.cause}", Style.BAD)
+        yield Line(f"  {kind.resolution}")
+    else:  # one line: what, where, what to do
+        yield Line(f"not started: {kind.id} {failure.cause} → {kind.resolution}", Style.BAD)
     if report.resume:
         yield Line(f"  {kept(report.phases)}next: {report.resume}")
     yield Line(f"  more: deployer explain {failure.kind.id}", Style.DIM)

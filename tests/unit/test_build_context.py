@@ -150,7 +150,7 @@ async def test_what_is_missing_decides_the_remedy(project: Path, copy: str, kind
     failure = await refusal(order(project, copy))
 
     assert failure.kind is kind
-    assert failure.cause.startswith("line 2: COPY ")
+    assert failure.cause.startswith("Dockerfile line 2: COPY ")
 
 
 async def test_what_building_will_make_is_not_missing(project: Path, write: Write) -> None:
@@ -266,7 +266,7 @@ async def test_a_secret_that_is_named_stops_the_build(
 
     assert failure.kind is Kind.SOURCE_FORBIDDEN
     assert secret in failure.cause
-    assert failure.cause.startswith("line 2: COPY")
+    assert failure.cause.startswith("Dockerfile line 2: COPY")
 
 
 async def test_a_secret_reached_through_a_link_stops_the_build(project: Path, write: Write) -> None:

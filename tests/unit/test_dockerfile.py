@@ -68,7 +68,7 @@ def test_a_global_argument_counts_only_where_a_stage_asks_for_it() -> None:
     refused = parse_dockerfile("ARG A=x\nFROM debian:$A\nCOPY $A /y/\n")
 
     assert isinstance(refused, Failure)
-    assert refused.cause == "line 3: COPY $A: the Dockerfile does not set $A"
+    assert refused.cause == "Dockerfile line 3: COPY $A: the Dockerfile does not set $A"
 
 
 def test_a_stage_inherits_the_environment_of_the_stage_it_builds_on() -> None:
@@ -90,7 +90,7 @@ def test_a_source_says_where_it_stands() -> None:
     parsed = parse_dockerfile("FROM a\n\nCOPY \\\n  x\x1b[31m /y/\n")
 
     assert isinstance(parsed, Dockerfile)
-    assert str(parsed.sources[0]) == "line 3: COPY x"
+    assert str(parsed.sources[0]) == "Dockerfile line 3: COPY x"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_source_says_where_it_stands() -> None:
         ("# only a comment\n", "the Dockerfile has no FROM"),
         ("FROM a\nCOPPY b /x/\n", "Dockerfile parse error on line 2: unknown instruction: COPPY"),
         ("COPY a /x/\n", "line 1: no build stage in current context: COPY before FROM"),
-        ("FROM a\n\nCOPY a\n", "line 3: COPY requires at least two arguments"),
+        ("FROM a\n\nCOPY a\n", "Dockerfile line 3: COPY requires at least two arguments"),
         ("FROM a b\n", "line 1: FROM requires either one or three arguments"),
         ("FROM a\nCOPY <<EOF /x\nnever ends\n", "unterminated heredoc"),
         ("FROM a\nCOPY ${A /x/\n", "line 2: failed to process"),
