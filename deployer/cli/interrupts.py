@@ -27,6 +27,13 @@ def exit_at_once() -> None:
         signal.signal(number, _exit)
 
 
+def ignore() -> None:
+    """The exit code is decided: Python's own end would put the default handlers back, and a signal
+    in those milliseconds would turn it into another one."""
+    for number in watched():
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _exit(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # signal's interface
     os._exit(interrupted_code(number))
 

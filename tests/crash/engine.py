@@ -58,6 +58,7 @@ class StandInEngine:
     """Builds an image out of any context, and pushes it to the registry that its name says."""
 
     session: aiohttp.ClientSession
+    pauses: Mapping[str, float] = field(default_factory=dict)  # seconds, of `build` and `push`
     images: dict[str, str] = field(default_factory=dict)  # name:tag -> id
     builds: int = 0
     pushes: int = 0
@@ -85,7 +86,7 @@ class StandInEngine:
         except ConnectionError:
             return web.Response()  # whoever asked was killed
         stream = await _begin(request, {"stream": "Step 1/2 : FROM debian:bookworm-slim\n"})
-        await anyio.sleep(WORK_SECONDS)
+        await anyio.sleep(self.pauses.get("build", WORK_SECONDS))
         self.images[request.query["t"]] = image
         await _say(stream, {"aux": {"ID": image}})
         return await _end(stream, {"stream": f"Successfully tagged {request.query['t']}\n"})
@@ -111,7 +112,7 @@ class StandInEngine:
         if image is None:
             return _no_image()
         stream = await _begin(request, {"status": f"The push refers to repository [{name}]"})
-        await anyio.sleep(WORK_SECONDS)
+        await anyio.sleep(self.pauses.get("push", WORK_SECONDS))
         manifest = json.dumps({"schemaVersion": 2, "config": {"digest": image}}).encode()
         refused = await self._put(name, tag, manifest, request.headers["X-Registry-Auth"])
         if refused:

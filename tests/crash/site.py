@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import anyio
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from deployer.sandbox.control import Control
 from deployer.sandbox.deploys import Deploys
@@ -50,6 +51,8 @@ class Site:
     secrets: tuple[str, ...]  # that must not be found anywhere
     faults: Faults
     session: aiohttp.ClientSession
+    # Seconds that an answer is held back, by the end of its path: `build`, `push`, `deploy`, …
+    pauses: dict[str, float] = field(default_factory=dict)
 
     async def uploaded(self) -> int:
         """Bytes that went to the registry so far."""
@@ -105,11 +108,12 @@ async def stand_in_site(folder: Path, *, work_seconds: float = 0.0) -> AsyncIter
             faults=faults,
             traffic=traffic,
         )
-        app = web.Application(middlewares=[management.counted])
+        pauses: dict[str, float] = {}
+        app = web.Application(middlewares=[_holding_back(pauses), management.counted])
         app.add_routes([*management.routes(), *Control(faults, ledger, traffic).routes()])
         api = await stack.enter_async_context(served(app, 0))
         socket = folder / "engine.sock"
-        await stack.enter_async_context(_on_socket(StandInEngine(session).app(), socket))
+        await stack.enter_async_context(_on_socket(StandInEngine(session, pauses).app(), socket))
         yield Site(
             environment=_environment(f"http://{HOST}:{api.port}", token, f"unix://{socket}"),
             api_url=f"http://{HOST}:{api.port}",
@@ -117,6 +121,7 @@ async def stand_in_site(folder: Path, *, work_seconds: float = 0.0) -> AsyncIter
             secrets=(token.split(".")[1], "FlyV1-"),
             faults=faults,
             session=session,
+            pauses=pauses,
         )
 
 
@@ -127,6 +132,16 @@ def _environment(api_url: str, token: str, engine: str) -> dict[str, str]:
         "SYSTEMPROMPT_USER_EMAIL": "you@example.com",
         "DOCKER_HOST": engine,
     }
+
+
+def _holding_back(pauses: Mapping[str, float]) -> Middleware:
+    @web.middleware
+    async def hold_back(request: web.Request, handler: Handler) -> web.StreamResponse:
+        answer = await handler(request)
+        await anyio.sleep(pauses.get(request.path.rpartition("/")[2], 0.0))
+        return answer
+
+    return hold_back
 
 
 def _healthy() -> web.Application:
