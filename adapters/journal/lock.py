@@ -29,7 +29,7 @@ def locked(path: Path, note: str) -> Iterator[None]:
         try:
             # A lock of the open file: it refuses a second one in this process, too, ends with
             # the last descriptor, and, unlike flock's, can be looked at without being taken.
-            fcntl.fcntl(handle, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
+            fcntl.fcntl(handle, fcntl.F_OFD_SETLK, locking())
         except BlockingIOError:
             raise LockedError(_note(handle)) from None
         os.ftruncate(handle, 0)
@@ -46,15 +46,16 @@ def is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        found = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
+        found = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, locking())
     finally:
         os.close(handle)
     kind: int = struct.unpack(_FLOCK, found)[0]
     return kind != fcntl.F_UNLCK
 
 
-def _whole_file(kind: int) -> bytes:
-    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)
+def locking() -> bytes:
+    """The kernel's description of a lock on a whole file."""
+    return struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 def _opened(path: Path) -> int:

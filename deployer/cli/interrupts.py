@@ -28,8 +28,8 @@ def exit_at_once() -> None:
 
 
 def ignore() -> None:
-    """The exit code is decided: Python's own end would put the default handlers back, and a signal
-    in those milliseconds would turn it into another one."""
+    """Let no signal change an exit code that is decided."""
+    # Python's own end puts the default handlers back, but leaves an ignored signal ignored.
     for number in watched():
         signal.signal(number, signal.SIG_IGN)
 

@@ -124,7 +124,9 @@ def _sound_files(bench: Bench) -> Iterator[str]:
         verdict = connection.execute("pragma integrity_check").fetchone()[0]
     if verdict != "ok":
         yield f"V9 {verdict}"
-    expected = re.compile(rf"{re.escape(NAME)}(-wal|-shm)?|journal\.lock|[0-9a-f]{{32}}\.lock")
+    expected = re.compile(
+        rf"{re.escape(NAME)}(-wal|-shm)?|journal\.lock|[0-9a-f]{{32}}\.(lock|queue)"
+    )
     strange = [path.name for path in bench.state_dir.iterdir() if not expected.fullmatch(path.name)]
     strange += [path.name for path in (bench.folder / "tmp").iterdir()]
     if strange:
