@@ -300,6 +300,7 @@ class Intent:
     image: str
     previous_image: str | None  # what the status named before, where it names images
     previous_deploy_id: str | None
+    before_known: bool = True  # False: the status could not be read before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
