@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
-.PHONY: setup demo check test real fmt docs picture clean
+.PHONY: setup demo check test real crash fmt docs picture clean
 
 setup: $(STAMP)
 
@@ -24,7 +24,11 @@ check: setup
 test: check real
 
 real: setup
-	$(BIN)/pytest -q tests/real
+	$(BIN)/pytest -q tests/real tests/crash
+
+# About twelve minutes on two cores. CRASH_SEED=… repeats a seed.
+crash: setup
+	$(BIN)/python -m tests.crash
 
 fmt: setup
 	$(BIN)/ruff format .

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deployer.model import (
         DeployRequest,
         InvalidNameError,
+        OnLock,
         Outcome,
         RunRecord,
         Secret,
@@ -49,6 +50,7 @@ _HOMES: Final = {
     "Settings": "settings.values",
     "State": "states.flow",
     "SupersededError": "errors",
+    "OnLock": "model",
     "WaitPolicy": "model",
 }
 
@@ -66,6 +68,7 @@ __all__ = [
     "InvalidNameError",
     "JournalError",
     "Kind",
+    "OnLock",
     "Outcome",
     "Preflight",
     "RunRecord",

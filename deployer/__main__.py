@@ -3,7 +3,7 @@
 import sys
 from typing import NoReturn
 
-from deployer.cli.interrupts import exit_at_once
+from deployer.cli.interrupts import exit_at_once, ignore
 
 
 def main() -> NoReturn:
@@ -12,7 +12,9 @@ def main() -> NoReturn:
     exit_at_once()
     from deployer.cli.main import run  # noqa: PLC0415
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    ignore()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from deployer import driver, events, planning
 from deployer.driver import Driver
 from deployer.failures import Failure
 from deployer.handle import DeployHandle, in_background
-from deployer.model import DeployRequest, Plan, Run, RunId, RunRecord
+from deployer.model import DeployRequest, OnLock, Plan, Run, RunId, RunRecord
 from deployer.ports import Adapters, Log
 from deployer.preflight import Preflight, preflight, scrubbed
 from deployer.result import DeployResult, result_of
@@ -66,13 +66,18 @@ class Deployer:
         return await self._preflight(await self._planned(request))
 
     async def deploy(
-        self, request: DeployRequest, *, on_event: OnEvent | None = None, acknowledge: bool = True
+        self,
+        request: DeployRequest,
+        *,
+        on_lock: OnLock = OnLock.FAIL,
+        on_event: OnEvent | None = None,
+        acknowledge: bool = True,
     ) -> DeployResult:
         """Carry out one deploy, from the preflight to the proof.
 
         With `acknowledge` False the caller says when the result was heard, by `acknowledge()`.
         """
-        async with self._adapters.journal.hold(request.tenant):
+        async with self._held(request.tenant, on_lock, on_event):
             result = await self._deploy(request, on_event)
             return await self._heard(result, acknowledge)
 
@@ -81,12 +86,13 @@ class Deployer:
         tenant: str,
         run_id: str | None = None,
         *,
+        on_lock: OnLock = OnLock.FAIL,
         on_event: OnEvent | None = None,
         acknowledge: bool = True,
     ) -> DeployResult:
         """Go on with a stored run (by default the tenant's newest) where it stands."""
         journal = self._adapters.journal
-        async with journal.hold(tenant):
+        async with self._held(tenant, on_lock, on_event):
             latest = await journal.latest(tenant)
             run = latest if run_id is None else await journal.run(RunId(run_id))
             refusal = planning.not_resumable(run, latest)
@@ -103,6 +109,7 @@ class Deployer:
         request: DeployRequest,
         *,
         to: str | None = None,
+        on_lock: OnLock = OnLock.FAIL,
         on_event: OnEvent | None = None,
         acknowledge: bool = True,
     ) -> DeployResult:
@@ -117,7 +124,10 @@ class Deployer:
         again = _again(request, record)
         message = request.message or f"rollback to run {record.run.id}"
         return await self.deploy(
-            replace(again, message=message), on_event=on_event, acknowledge=acknowledge
+            replace(again, message=message),
+            on_lock=on_lock,
+            on_event=on_event,
+            acknowledge=acknowledge,
         )
 
     async def acknowledge(self, run_id: RunId) -> None:
@@ -251,6 +261,17 @@ class Deployer:
     def _refused(self, tenant: str, failure: Failure | None) -> DeployResult:
         shown = self._scrub(failure) if failure else None
         return DeployResult(tenant=tenant, run_id=None, state=State.FAILED, failure=shown)
+
+    def _held(
+        self, tenant: str, on_lock: OnLock, on_event: OnEvent | None
+    ) -> AbstractAsyncContextManager[None]:
+        tell = self._teller(on_event)
+        scrub = self._adapters.scrub
+        return self._adapters.journal.hold(
+            tenant,
+            on_lock,
+            lambda waiting: tell.before_a_run(tenant, replace(waiting, what=scrub(waiting.what))),
+        )
 
     def _teller(self, on_event: OnEvent | None) -> Teller:
         log = logging_to(self._logger) if self._logger else None

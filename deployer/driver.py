@@ -73,7 +73,7 @@ class Driver:
                 if flow.state in FINAL:
                     return
                 began = self.clock.monotonic()
-                outcome = self._looping() or await self._work(world)
+                outcome = self._unsettled(self._looping() or await self._work(world))
                 # The work is done; cancelled before its record, it would be done again.
                 with anyio.CancelScope(shield=True):
                     await self._take(flow, outcome, began)
@@ -144,6 +144,18 @@ class Driver:
         seconds = round(self.clock.monotonic() - began, 3)
         self.run = await self.journal.interrupted(self.run, seconds)
         self.tell(self.run, events.RunInterrupted(state=self.run.state))
+
+    def _unsettled(self, outcome: StateOutcome) -> StateOutcome:
+        """A failure beside an unanswered POST: what matters then is the POST."""
+        if not isinstance(outcome, Failure) or self.run.intent is None:
+            return outcome
+        if outcome.outcome_unknown or outcome.kind is Kind.SUPERSEDED:
+            return outcome
+        cause = (
+            f"POST deploy of {self.run.intent.image} has no known outcome, and it cannot be "
+            f"looked for: {outcome.id} {outcome.cause}"
+        )
+        return replace(outcome, phase=State.DEPLOYING, kind=Kind.OUTCOME_UNKNOWN, cause=cause)
 
     def _looping(self) -> Failure | None:
         if self.run.stalled <= STALLED_MAX:

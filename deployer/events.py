@@ -148,7 +148,7 @@ Body = Durable | Transient
 class Event:
     """A body and whose it is. `seq` is the journal row's that a durable one mirrors."""
 
-    run: RunId
+    run: RunId | None  # None: no run is open yet, another one's end is awaited
     tenant: str
     at: float  # seconds since the epoch, by the injected clock
     state: State

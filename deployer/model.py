@@ -248,6 +248,14 @@ class DeployRequest:
             parse_tag(self.tag)
 
 
+class OnLock(StrEnum):
+    """What to do while another process deploys the tenant."""
+
+    FAIL = "fail"  # give up at once
+    WAIT = "wait"  # until it is free
+    REPLACE = "replace"  # wait, and make those give up that wait already
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a run does, fixed when it starts and never recomputed at resume."""
@@ -292,6 +300,7 @@ class Intent:
     image: str
     previous_image: str | None  # what the status named before, where it names images
     previous_deploy_id: str | None
+    before_known: bool = True  # False: the status could not be read before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from deployer.events import Transient
+from deployer.events import Transient, Waiting
 from deployer.failures import Failure
 from deployer.model import (
     Binary,
@@ -20,6 +20,7 @@ from deployer.model import (
     ImageRef,
     Intent,
     Login,
+    OnLock,
     Phase,
     Revision,
     Run,
@@ -165,8 +166,13 @@ class Journal(Protocol):
     run over. JournalError when nothing can be written; then nothing may go on.
     """
 
-    def hold(self, tenant: str) -> AbstractAsyncContextManager[None]:
-        """Be the only process that deploys this tenant; BusyError says who is."""
+    def hold(
+        self, tenant: str, on_lock: OnLock, tell: Callable[[Waiting], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Be the only process that deploys this tenant.
+
+        BusyError says who is; SupersededError: a newer one waits. `tell` hears of each wait.
+        """
 
     async def open_run(self, run: Run) -> Run:
         """Store a new run; an interrupted one of the tenant is abandoned in the same transaction."""

@@ -7,6 +7,7 @@ from typing import Final, get_args
 from deployer import events
 from deployer.model import Run
 from deployer.ports import Clock, Log
+from deployer.states.flow import State
 
 OnEvent = Callable[[events.Event], None]
 _DURABLE: Final = get_args(events.Durable)
@@ -26,14 +27,31 @@ class Teller:
             if body.text in self._warned:
                 return
             self._warned.add(body.text)
-        event = events.Event(
-            run=run.id,
-            tenant=run.plan.request.tenant,
-            at=self._clock.wall(),
-            state=run.state,
-            seq=run.seq if isinstance(body, _DURABLE) else None,
-            body=body,
+        self._deliver(
+            events.Event(
+                run=run.id,
+                tenant=run.plan.request.tenant,
+                at=self._clock.wall(),
+                state=run.state,
+                seq=run.seq if isinstance(body, _DURABLE) else None,
+                body=body,
+            )
         )
+
+    def before_a_run(self, tenant: str, body: events.Waiting) -> None:
+        """Tell why no run is open yet."""
+        self._deliver(
+            events.Event(
+                run=None,
+                tenant=tenant,
+                at=self._clock.wall(),
+                state=State.BUILDING,
+                seq=None,
+                body=body,
+            )
+        )
+
+    def _deliver(self, event: events.Event) -> None:
         # One that raises is not asked again.
         self._subscribers = [told for told in self._subscribers if _delivered(told, event)]
 

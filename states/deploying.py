@@ -71,7 +71,7 @@ async def post(run: Run, facts: Facts, world: World) -> Facts | Failure:
         answer = await world.api.deploy(tenant, intent.image, intent.key)
         after = _after(facts, intent, answer)
         result = answer if isinstance(answer, Failure) else after
-        if not (isinstance(answer, Failure) and answer.outcome_unknown):
+        if is_settled_by(answer, run.intent):
             await world.answered(after)
 
     await with_grace(send, POST_GRACE_SECONDS)
@@ -94,6 +94,17 @@ async def _settled_at_once(
     return answered
 
 
+def is_settled_by(answer: Deployment | Failure, earlier: Intent | None) -> bool:
+    """Whether this answer tells what became of each POST of the run so far.
+
+    A refusal says that this one did nothing; an `earlier` one without an answer may still do its
+    work, and the server may refuse this one for that very reason.
+    """
+    if isinstance(answer, Deployment) or answer.kind is Kind.UPDATE_FAILED:
+        return True
+    return not answer.outcome_unknown and earlier is None
+
+
 def _after(facts: Facts, intent: Intent, answer: Deployment | Failure) -> Facts:
     """What an answer leaves in the facts."""
     if isinstance(answer, Deployment):
@@ -114,6 +125,7 @@ async def next_intent(run: Run, facts: Facts, world: World) -> Intent:
         image=str(facts.target),
         previous_image=known.image if known else None,
         previous_deploy_id=known.deploy_id if known else None,
+        before_known=not isinstance(before, Failure),
     )
 
 

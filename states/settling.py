@@ -29,10 +29,13 @@ async def settle(
     while True:
         status = await world.api.status(run.plan.request.tenant)
         left = deadline - world.clock.monotonic()
-        match reading(intent, status, _capabilities(world)):
+        match reading(intent, status, _capabilities(world), unique=_has_own_tag(run, intent)):
             case Trace.FOUND:
                 assert isinstance(status, TenantStatus)  # noqa: S101  # what FOUND means
                 return _found(intent, status)
+            case Trace.OVERTAKEN:
+                assert isinstance(status, TenantStatus)  # noqa: S101  # what OVERTAKEN means
+                return _overtaken(intent, status)
             case Trace.SEND_AGAIN if intent.attempt < ATTEMPTS:
                 return None
             case Trace.NONE_YET if left <= 0 and intent.attempt < ATTEMPTS:
@@ -50,6 +53,7 @@ class Trace(Enum):
     """What one look at the status tells of a POST."""
 
     FOUND = auto()  # it was done
+    OVERTAKEN = auto()  # done or not, somebody else deployed after it was sent
     SEND_AGAIN = auto()  # not seen, and the server works on one key once
     NONE_YET = auto()  # not seen, and it may still begin
     UNREADABLE = auto()  # no answer this time
@@ -57,25 +61,49 @@ class Trace(Enum):
 
 
 def reading(
-    intent: Intent, status: TenantStatus | Failure | None, capabilities: frozenset[str]
+    intent: Intent,
+    status: TenantStatus | Failure | None,
+    capabilities: frozenset[str],
+    *,
+    unique: bool,
 ) -> Trace:
     """Judge one answer of the status route."""
     if isinstance(status, Failure):
         return Trace.UNREADABLE
-    if status is not None and is_ours(intent, status):
+    if status is not None and is_ours(intent, status, unique=unique):
         return Trace.FOUND
+    if status is not None and is_newer(intent, status):
+        return Trace.OVERTAKEN
     if IDEMPOTENT in capabilities | (status.capabilities if status else frozenset()):
         return Trace.SEND_AGAIN
     return Trace.NONE_YET if status is not None and status.names_images else Trace.UNTRACEABLE
 
 
-def is_ours(intent: Intent, status: TenantStatus) -> bool:
-    """Whether the status shows what this POST deployed, and not an earlier deploy of that image."""
+def is_ours(intent: Intent, status: TenantStatus, *, unique: bool) -> bool:
+    """Whether the status shows what this POST deployed, and not an earlier deploy of that image.
+
+    `unique`: no other run ever deploys an image of this name.
+    """
     if status.image != intent.image:
         return False
+    if not intent.before_known:
+        return unique
     if status.deploy_id is not None and status.deploy_id != intent.previous_deploy_id:
         return True
     return intent.previous_image not in (None, intent.image)
+
+
+def is_newer(intent: Intent, status: TenantStatus) -> bool:
+    """Whether the status shows a deploy that is not ours and was not there before ours."""
+    if not intent.before_known or status.image in (None, intent.image):
+        return False
+    return status.deploy_id not in (None, intent.previous_deploy_id)
+
+
+def _has_own_tag(run: Run, intent: Intent) -> bool:
+    request = run.plan.request
+    invented = request.tag is None and not request.skip_push
+    return invented and intent.image.endswith(f":{run.plan.tag}")
 
 
 def _capabilities(world: World) -> frozenset[str]:
@@ -90,6 +118,11 @@ def _found(intent: Intent, status: TenantStatus) -> Deployment:
         how="found",
         previous_deploy_id=intent.previous_deploy_id,
     )
+
+
+def _overtaken(intent: Intent, status: TenantStatus) -> Failure:
+    cause = f"the tenant runs {status.image} (deploy {status.deploy_id}), sent after {intent.image}"
+    return Failure(phase=State.DEPLOYING, kind=Kind.SUPERSEDED, cause=cause)
 
 
 def _unknown(intent: Intent, why: str) -> Failure:

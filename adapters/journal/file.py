@@ -1,8 +1,8 @@
 """The journal's database: which file it is, whether it can be trusted, and what its errors mean."""
 
+import fcntl
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +13,9 @@ from deployer.failures import Failure, Kind
 from deployer.states.flow import State
 
 NAME: Final = "journal.sqlite"
+MAKING: Final = "journal.making"
+MAKING_LOCK: Final = "journal.lock"
+_BESIDE: Final = ("-wal", "-shm", "-journal")  # what SQLite puts beside a database
 APPLICATION_ID: Final = 0x64706C79  # "dply"
 VERSION: Final = 1
 BUSY_SECONDS: Final = 5.0
@@ -112,32 +115,40 @@ def _make(state_dir: Path, path: Path) -> None:
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.path.lexists(path):
         return
-    # Made with mode 0600; write-ahead log and shared memory inherit it.
-    handle, name = tempfile.mkstemp(prefix=".journal-", dir=state_dir)
-    os.close(handle)
-    try:
-        fresh = sqlite3.connect(name, isolation_level=None)
-        try:
-            fresh.execute("pragma journal_mode = wal")
-            fresh.executescript(_SCHEMA)
-            fresh.execute(f"pragma application_id = {APPLICATION_ID}")
-            fresh.execute(f"pragma user_version = {VERSION}")
-        finally:
-            fresh.close()
-        # link, not rename: of two processes that begin at once, the second must not win.
-        with _suppressed_exists():
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
+    # One maker at a time, and one name: what a killed maker left is what the next one replaces.
+    with _making(state_dir / MAKING_LOCK):
+        if os.path.lexists(path):
+            return
+        fresh = state_dir / MAKING
+        for each in (fresh, *(fresh.with_name(MAKING + suffix) for suffix in _BESIDE)):
+            each.unlink(missing_ok=True)
+        _fill(fresh)
+        fresh.rename(path)
     _sync_directory(state_dir)
 
 
 @contextmanager
-def _suppressed_exists() -> Iterator[None]:
+def _making(path: Path) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    except FileExistsError:
-        return
+    finally:
+        os.close(handle)
+
+
+def _fill(path: Path) -> None:
+    # Made with mode 0600; write-ahead log and shared memory inherit it.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    fresh = sqlite3.connect(path, isolation_level=None)
+    try:
+        fresh.execute("pragma journal_mode = wal")
+        fresh.executescript(_SCHEMA)
+        fresh.execute(f"pragma application_id = {APPLICATION_ID}")
+        fresh.execute(f"pragma user_version = {VERSION}")
+    finally:
+        # The last connection to close moves all of the write-ahead log into the file, and syncs it.
+        fresh.close()
 
 
 def _sync_directory(folder: Path) -> None:
@@ -158,6 +169,10 @@ def _check_owner(path: Path) -> None:
         path.chmod(0o600)
     if status.st_size == 0:
         raise problem(Kind.STATE_CORRUPT, f"{path} is empty: its history is lost")
+    # SQLite makes the log first and removes it last: only somebody else leaves the other alone.
+    log, shared = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+    if shared.exists() and not log.exists():
+        raise problem(Kind.STATE_CORRUPT, f"{log} is gone: the newest part of the history is lost")
 
 
 def _check_content(connection: sqlite3.Connection, path: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,13 @@ import anyio
 import anyio.to_thread
 
 from deployer.adapters.journal import file as journal_file
-from deployer.adapters.journal.lock import LockedError, locked
 from deployer.adapters.journal.reader import JournalReader, lock_path
 from deployer.adapters.journal.stored import encode, plain
-from deployer.errors import BusyError, SupersededError
+from deployer.adapters.journal.turn import Turn
+from deployer.errors import SupersededError
+from deployer.events import Waiting
 from deployer.failures import Failure
-from deployer.model import Facts, Intent, Phase, Run, RunId, RunRecord, Step
+from deployer.model import Facts, Intent, OnLock, Phase, Run, RunId, RunRecord, Step
 from deployer.ports import Clock
 from deployer.states.flow import Move, is_further
 
@@ -57,21 +58,28 @@ class Journal:
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
     @asynccontextmanager
-    async def hold(self, tenant: str) -> AsyncIterator[None]:
+    async def hold(
+        self,
+        tenant: str,
+        on_lock: OnLock = OnLock.FAIL,
+        tell: Callable[[Waiting], None] = lambda _waiting: None,
+    ) -> AsyncIterator[None]:
         """Be the only process that deploys this tenant; BusyError says who is."""
         await self._call(self._reader)  # makes the folder
         since = datetime.fromtimestamp(self._clock.wall(), UTC)
         note = f"process {os.getpid()}, since {since:%Y-%m-%d %H:%M:%S} UTC"
-        lock = locked(lock_path(self._state_dir, self._api, tenant), note)
-        with journal_file.translated(self._state_dir):
-            try:
-                lock.__enter__()
-            except LockedError as error:
-                raise BusyError(tenant, str(error)) from None
-        try:
+        turn = Turn(
+            tenant=tenant,
+            lock=lock_path(self._state_dir, self._api, tenant),
+            note=note,
+            on_lock=on_lock,
+            clock=self._clock,
+            tell=tell,
+        )
+        async with AsyncExitStack() as stack:
+            with journal_file.translated(self._state_dir):
+                await stack.enter_async_context(turn.held())
             yield
-        finally:
-            lock.__exit__(None, None, None)
 
     async def open_run(self, run: Run) -> Run:
         """Store a new run; an interrupted one of the tenant is abandoned with the same commit."""

@@ -41,6 +41,13 @@ _WHO: Final = (
     option("--ca-file", type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path), help="Certificate authorities (PEM) instead of the system's."),
     option("--registry-host", multiple=True, metavar="HOST[:PORT]", help="A registry besides registry.fly.io."),
 )  # fmt: skip
+_LOCK: Final = option(
+    "--on-lock",
+    type=click.Choice(["fail", "wait", "replace"]),
+    default="fail",
+    show_default=True,
+    help="While another run of the tenant goes on; replace: those who wait give up.",
+)
 _PROOF: Final = (
     option("--no-wait", is_flag=True, help="End with the server's answer, without the proof."),
     option("--wait-timeout", type=DURATION, help="For status and health together; default 5m."),
@@ -53,6 +60,11 @@ def _all(options: tuple[Callable[[F], F], ...], command: F) -> F:
     for each in reversed(options):
         command = each(command)
     return command
+
+
+def lock_option(command: F) -> F:
+    """What to do while another run goes on."""
+    return _LOCK(command)
 
 
 def target_options(command: F) -> F:

@@ -28,7 +28,7 @@ class Course:
 
     def see(self, event: Event, now: float) -> None:
         """Take in what happened."""
-        self.run = event.run
+        self.run = event.run or self.run
         self._take(event.body, now)
 
     def _take(self, body: Body, now: float) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.choices import TAG, proof_options, target_options
+from deployer.cli.choices import TAG, lock_option, proof_options, target_options
 from deployer.cli.options import option
 from deployer.cli.program import Invocation, invocation
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     help="Inside the project; default .systemprompt/Dockerfile.",
 )
 @proof_options
+@lock_option
 @option("--new", is_flag=True, help="Deploy although an equal run has just finished.")
 @option("--dry-run", is_flag=True, help="Check everything and show the plan; change nothing.")
 @click.pass_context
@@ -46,13 +47,16 @@ def deploy(ctx: click.Context, /, **chosen: Any) -> int:
 
         return look(cli, wanted)
     target.introduce(cli, wanted.found)
-    return _deploy(cli, wanted.found.settings, wanted.request)
+    return _deploy(cli, wanted.found.settings, wanted.request, chosen["on_lock"])
 
 
-def _deploy(cli: Invocation, settings: "Settings", request: "DeployRequest") -> int:
+def _deploy(cli: Invocation, settings: "Settings", request: "DeployRequest", on_lock: str) -> int:
     from deployer.cli.running import carry  # noqa: PLC0415
+    from deployer.model import OnLock  # noqa: PLC0415
 
     async def work(deployer: "Deploys", on_event: "OnEvent") -> "DeployResult":
-        return await deployer.deploy(request, on_event=on_event, acknowledge=False)
+        return await deployer.deploy(
+            request, on_lock=OnLock(on_lock), on_event=on_event, acknowledge=False
+        )
 
     return carry(cli, settings, request.tenant, work)

@@ -27,6 +27,13 @@ def exit_at_once() -> None:
         signal.signal(number, _exit)
 
 
+def ignore() -> None:
+    """Let no signal change an exit code that is decided."""
+    # Python's own end puts the default handlers back, but leaves an ignored signal ignored.
+    for number in watched():
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _exit(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # signal's interface
     os._exit(interrupted_code(number))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deployer.cli.document import Document
     from deployer.cli.wording import Line
     from deployer.events import Event
-    from deployer.model import DeployRequest, RunId, Secret
+    from deployer.model import DeployRequest, OnLock, RunId, Secret
     from deployer.ports import Log
     from deployer.preflight import Preflight
     from deployer.result import DeployResult
@@ -37,6 +37,7 @@ class Deploys(Protocol):
         self,
         request: "DeployRequest",
         *,
+        on_lock: "OnLock" = ...,
         on_event: "Callable[[Event], None] | None" = None,
         acknowledge: bool = True,
     ) -> "DeployResult":
@@ -47,6 +48,7 @@ class Deploys(Protocol):
         tenant: str,
         run_id: str | None = None,
         *,
+        on_lock: "OnLock" = ...,
         on_event: "Callable[[Event], None] | None" = None,
         acknowledge: bool = True,
     ) -> "DeployResult":
@@ -57,6 +59,7 @@ class Deploys(Protocol):
         request: "DeployRequest",
         *,
         to: str | None = None,
+        on_lock: "OnLock" = ...,
         on_event: "Callable[[Event], None] | None" = None,
         acknowledge: bool = True,
     ) -> "DeployResult":

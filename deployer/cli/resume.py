@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.choices import target_options
+from deployer.cli.choices import lock_option, target_options
 from deployer.cli.program import Invocation, invocation
 
 if TYPE_CHECKING:
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @target_options
+@lock_option
 @click.argument("run", required=False)
 @click.pass_context
 def resume(ctx: click.Context, /, run: str | None, **chosen: Any) -> int:
     """Go on with RUN, or with the tenant's newest, from the state in which it stopped."""
     from deployer.cli import target  # noqa: PLC0415  # late: the help page does not need it
     from deployer.cli.running import carry  # noqa: PLC0415
+    from deployer.model import OnLock  # noqa: PLC0415
 
     cli = invocation(ctx)
     flags = target.flags_of(chosen)
@@ -30,10 +32,12 @@ def resume(ctx: click.Context, /, run: str | None, **chosen: Any) -> int:
     if isinstance(found, int):
         return found
     target.introduce(cli, found)
-    tenant = found.project.tenant
+    tenant, on_lock = found.project.tenant, OnLock(chosen["on_lock"])
 
     async def work(deployer: "Deploys", on_event: "OnEvent") -> "DeployResult":
-        return await deployer.resume(tenant, run, on_event=on_event, acknowledge=False)
+        return await deployer.resume(
+            tenant, run, on_lock=on_lock, on_event=on_event, acknowledge=False
+        )
 
     return carry(cli, found.settings, tenant, work)
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deployer.cli.choices import proof_options, target_options
+from deployer.cli.choices import lock_option, proof_options, target_options
 from deployer.cli.options import option
 from deployer.cli.program import Invocation, invocation
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     "--to", metavar="RUN|TAG", help="Which image; default: the last good one before the present."
 )
 @proof_options
+@lock_option
 @option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.pass_context
 def rollback(ctx: click.Context, /, **chosen: Any) -> int:
@@ -35,15 +36,18 @@ def rollback(ctx: click.Context, /, **chosen: Any) -> int:
     if not chosen["yes"] and not _agreed(cli, wanted.request.tenant, chosen["to"]):
         return ExitCode.REFUSED
     target.introduce(cli, wanted.found)
-    return _rollback(cli, wanted, chosen["to"])
+    return _rollback(cli, wanted, chosen["to"], chosen["on_lock"])
 
 
-def _rollback(cli: Invocation, wanted: "Wanted", to: str | None) -> int:
+def _rollback(cli: Invocation, wanted: "Wanted", to: str | None, on_lock: str) -> int:
     from deployer.cli.running import carry  # noqa: PLC0415
+    from deployer.model import OnLock  # noqa: PLC0415
 
     async def work(deployer: "Deploys", on_event: "OnEvent") -> "DeployResult":
         request = wanted.request
-        return await deployer.rollback(request, to=to, on_event=on_event, acknowledge=False)
+        return await deployer.rollback(
+            request, to=to, on_lock=OnLock(on_lock), on_event=on_event, acknowledge=False
+        )
 
     return carry(cli, wanted.found.settings, wanted.request.tenant, work)
 

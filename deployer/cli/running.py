@@ -42,7 +42,7 @@ class Carriage:
 
     def on_event(self, event: Event) -> None:
         """Hear of the run."""
-        self.run = event.run
+        self.run = event.run or self.run
         self.display.event(event)
 
 

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
 from deployer.sandbox.faults import Faults
 from deployer.sandbox.ledger import Ledger
-from deployer.sandbox.machine import Machine
 from deployer.sandbox.options import SHARED_REPOSITORY, Contract, Options, Tenant
 from deployer.sandbox.shelf import Shelf
 
@@ -28,6 +27,16 @@ class Problem:
     code: str
     message: str
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Machine(Protocol):
+    """What runs one tenant's image."""
+
+    async def update(self, image: str) -> str | None:
+        """Run `name@digest` in place of what runs; None if it answers, else why it does not."""
+
+    async def alive(self) -> bool:
+        """Whether it still runs."""
 
 
 @dataclass(slots=True)

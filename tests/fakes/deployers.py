@@ -7,6 +7,7 @@ from deployer.adapters.text import Scrubber
 from deployer.api import Deployer
 from deployer.model import DeployRequest
 from deployer.ports import Adapters
+from deployer.ports import Clock as ClockPort
 from tests.fakes.neighbours import Api, Clock, Engine, Neighbours, PublicUrl, Registry
 
 API = "https://api.example"
@@ -14,10 +15,14 @@ API = "https://api.example"
 
 def deployer(state_dir: Path, of: Neighbours, clock: Clock | None = None) -> Deployer:
     """One process's deployer: a second one on the same folder is the next process."""
-    clock = clock or Clock()
+    return Deployer(adapters(state_dir, of, clock or Clock()))
+
+
+def adapters(state_dir: Path, of: Neighbours, clock: ClockPort) -> Adapters:
+    """The neighbours, and a real journal."""
     scrubber = Scrubber()
     journal = Journal(state_dir, API, clock)
-    adapters = Adapters(
+    return Adapters(
         toolchain=of,
         context=of,
         engine=Engine(of),
@@ -31,7 +36,6 @@ def deployer(state_dir: Path, of: Neighbours, clock: Clock | None = None) -> Dep
         learn=scrubber.learn,
         aclose=journal.aclose,
     )
-    return Deployer(adapters)
 
 
 def request(root: Path, **changes: object) -> DeployRequest:

@@ -75,6 +75,20 @@ async def test_a_signal_during_the_imports_ends_without_a_traceback(
             await process.stderr.receive()
 
 
+async def test_a_signal_at_python_s_own_end_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, time\n"
+        "atexit.register(lambda: (os.write(1, b'ending\\n'), time.sleep(0.3)))\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    async with await anyio.open_process((*DEPLOYER, "nosuch"), env=environ) as process:
+        assert process.stdout is not None
+        await BufferedByteReceiveStream(process.stdout).receive_until(b"ending\n", 100)
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 2
+
+
 async def test_the_second_signal_waits_for_no_clean_up(tmp_path: Path) -> None:
     argv = (sys.executable, "-m", "tests.fakes.stubborn", str(tmp_path))
     async with await anyio.open_process(argv, cwd=ROOT) as process:

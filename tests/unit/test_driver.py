@@ -9,7 +9,7 @@ import pytest
 
 from deployer.events import Event, Retrying, StateRewound
 from deployer.failures import ExitCode, Failure, Kind
-from deployer.model import Login, Secret, WaitPolicy
+from deployer.model import Login, Outcome, Secret, WaitPolicy
 from deployer.states.flow import WORKING, State
 from tests.fakes.deployers import deployer, request
 from tests.fakes.neighbours import LOGIN, Clock, Neighbours
@@ -277,6 +277,34 @@ async def test_a_server_that_never_tells_leaves_the_outcome_unknown(tmp_path: Pa
         another = await here.deploy(request(tmp_path))
 
     assert [each.exit_code for each in (result, resumed, another)] == [ExitCode.UNKNOWN] * 3
+    assert len(of.deployed) == 1
+
+
+@pytest.mark.parametrize("call", ["digest", "deploy"])
+async def test_what_fails_beside_an_unanswered_post_does_not_hide_it(
+    tmp_path: Path, call: str
+) -> None:
+    of = Neighbours(honours_keys=True)
+    of.hang_in = "deploy"
+    async with deployer(tmp_path, of) as here:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(here.deploy, request(tmp_path))
+                await of.hanging.wait()
+                scope.cancel()
+        of.hang_in = None
+        of.fails = failing(call, State.DEPLOYING, Kind.DEPLOY_LOGIN_REFUSED)
+        refused = await here.resume("ten_1")
+        stored = await here.history("ten_1", 1)
+        blocked = await here.deploy(request(tmp_path))
+        again = await here.resume("ten_1")
+
+    assert refused.exit_code == ExitCode.UNKNOWN
+    assert refused.failure is not None
+    assert "D02 as told" in refused.failure.cause
+    assert stored[0].outcome is Outcome.UNKNOWN
+    assert blocked.exit_code == ExitCode.UNKNOWN
+    assert again.state is State.DONE
     assert len(of.deployed) == 1
 
 

@@ -1,7 +1,9 @@
 """The journal: durable, exclusive, and honest about its own state."""
 
+import os
 import sqlite3
 import stat
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import anyio
 import pytest
 
 from deployer import history
-from deployer.adapters.journal.file import NAME
+from deployer.adapters.journal.file import MAKING, MAKING_LOCK, NAME
 from deployer.adapters.journal.journal import Journal
 from deployer.adapters.journal.lock import LockedError, is_locked, locked
 from deployer.errors import BusyError, JournalError, SupersededError
@@ -21,6 +23,7 @@ from tests.fakes.deployers import API, request
 from tests.fakes.neighbours import REVISION, Clock
 
 pytestmark = pytest.mark.anyio
+NOBODY = 65534
 BUILT = Step(Event.BUILT, Facts())
 
 
@@ -143,6 +146,15 @@ async def test_a_tenant_is_held_by_one_process_at_a_time(tmp_path: Path) -> None
     await second.aclose()
 
 
+def test_looking_at_a_lock_neither_takes_nor_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    assert not is_locked(path)
+    assert not path.exists()
+    with locked(path, "me"):
+        assert is_locked(path)
+        assert path.read_text() == "me"
+
+
 def test_a_lock_ends_with_its_holder_and_its_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
     with locked(path, "me"):
@@ -181,6 +193,12 @@ async def make(folder: Path) -> None:
     await here.aclose()
 
 
+def give_away(folder: Path) -> None:
+    for path in (*folder.iterdir(), folder):
+        os.chown(path, NOBODY, NOBODY)
+        path.chmod(0o500)
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -211,6 +229,21 @@ def newer(path: Path) -> None:
     connection.close()
 
 
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096 * 2] ^= 0xFF  # the type of the third page
+    path.write_bytes(content)
+
+
+def lose_the_log(path: Path) -> None:
+    # As after kill -9: log and shared memory are there, and then somebody tidies up.
+    connection = sqlite3.connect(path)
+    connection.execute("update run set seq = seq")
+    kept = path.with_name(f"{NAME}-shm").read_bytes()
+    connection.close()
+    path.with_name(f"{NAME}-shm").write_bytes(kept)
+
+
 def broken_plan(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("update run set plan = '{}'")
@@ -227,6 +260,8 @@ def broken_plan(path: Path) -> None:
         (text, Kind.STATE_CORRUPT),
         (foreign, Kind.STATE_CORRUPT),
         (newer, Kind.STATE_NEWER),
+        (flip, Kind.STATE_CORRUPT),
+        (lose_the_log, Kind.STATE_CORRUPT),
         (broken_plan, Kind.STATE_CORRUPT),
     ],
 )
@@ -246,6 +281,47 @@ async def test_a_damaged_journal_is_refused_and_left_as_it_is(
     assert caught.value.failure.kind is kind
     assert exit_code(caught.value.failure) == ExitCode.JOURNAL
     assert (tmp_path / NAME).read_bytes() == before
+
+
+async def test_what_a_killed_maker_left_is_replaced(tmp_path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        (tmp_path / f"{MAKING}{suffix}").write_bytes(b"half of a database")
+
+    await make(tmp_path)
+
+    assert set(os.listdir(tmp_path)) == {NAME, MAKING_LOCK}  # noqa: PTH208
+    assert history.runs(tmp_path, None, None, 1) == ()
+
+
+async def test_makers_at_the_same_time_share_one_journal(tmp_path: Path) -> None:
+    async def open_a_run(number: int) -> None:
+        here = journal(tmp_path)
+        run = new_run(tmp_path, f"r{number}")
+        request = replace(run.plan.request, tenant=f"ten_{number}")
+        await here.open_run(replace(run, plan=replace(run.plan, request=request)))
+        await here.aclose()
+
+    async with anyio.create_task_group() as group:
+        for number in range(8):
+            group.start_soon(open_a_run, number)
+
+    assert len(history.runs(tmp_path, None, None, 99)) == 8
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")
+async def test_a_journal_that_may_not_be_written_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        await make(folder)
+        give_away(folder)
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(JournalError) as caught:
+                await make(folder)
+        finally:
+            os.seteuid(0)
+
+    assert caught.value.failure.kind is Kind.STATE_FORBIDDEN
 
 
 async def test_a_link_in_the_journal_s_place_is_refused(tmp_path: Path) -> None:

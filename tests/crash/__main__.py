@@ -1,0 +1,84 @@
+"""`python -m tests.crash`: the long versions of the crash tests; the last line is the verdict."""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from tests.crash.bench import Bench
+from tests.crash.kills import Killer, Totals, kill_until
+from tests.crash.site import stand_in_site
+
+WORKERS = 2
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+async def stand_ins(kills: int, seed: str, folder: Path) -> Totals:
+    """Random kills against stand-ins for cargo, engine and registry."""
+    whole = Totals(seed)
+
+    async def work(number: int) -> None:
+        place = folder / f"w{number}"
+        async with stand_in_site(place / "site", work_seconds=0.05) as site:
+            bench = Bench(place / "bench", site)
+            await bench.furnish()
+            totals = Totals(seed)
+            killer = Killer(bench, random.Random(f"{seed}/{number}"), totals)
+            share = kills // WORKERS + (number < kills % WORKERS)
+            await kill_until(share, killer, partial(_progress, number))
+            whole.add(totals)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(WORKERS):
+            tasks.start_soon(work, number)
+    return whole
+
+
+def _progress(number: int, totals: Totals) -> None:
+    if totals.cases % 20 == 0 or totals.violations:
+        say(f"  worker {number}: {totals.line}")
+        for each in totals.violations[-3:]:
+            say(f"    {each}")
+
+
+def report(title: str, totals: Totals) -> int:
+    """Say what came of it; 1 if anything was wrong."""
+    for each in totals.violations[:20]:
+        say(f"  {each}")
+    where = ", ".join(f"{name} {count}" for name, count in totals.killed_in.most_common())
+    say(f"{title}: killed in: {where}")
+    say(f"{title}: {totals.line}")
+    return 0 if totals.clean else 1
+
+
+def main() -> int:
+    """Parse, run, report."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash")
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--keep", action="store_true")
+    chosen = parser.parse_args()
+    seed = os.environ.get("CRASH_SEED") or f"{random.SystemRandom().getrandbits(32):08x}"
+    say(f"CRASH_SEED={seed}")
+    folder = Path(tempfile.mkdtemp(prefix="deployer-crash-"))
+    try:
+        return report("stand-ins", anyio.run(stand_ins, chosen.kills, seed, folder))
+    finally:
+        if chosen.keep:
+            say(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""The other side of a crash case: the sandbox's own API and registry gate before stand-ins."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import anyio
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from deployer.sandbox.control import Control
+from deployer.sandbox.deploys import Deploys
+from deployer.sandbox.faults import Faults
+from deployer.sandbox.gate import Gate
+from deployer.sandbox.ledger import Ledger
+from deployer.sandbox.logins import Logins
+from deployer.sandbox.loopback import HOST, served
+from deployer.sandbox.management import Management
+from deployer.sandbox.options import TENANTS, Options
+from deployer.sandbox.shelf import Shelf
+from deployer.sandbox.traffic import Traffic
+from deployer.sandbox.up import api_token
+from tests.crash.engine import StandInEngine, Store
+
+
+@dataclass
+class InstantMachine:
+    """Runs any image at once."""
+
+    image: str | None = None
+
+    async def update(self, image: str) -> str | None:
+        """Run it."""
+        self.image = image
+        return None
+
+    async def alive(self) -> bool:
+        """Whether anything was ever run."""
+        return self.image is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where deploys go, and who judges them."""
+
+    environment: Mapping[str, str]  # what a deploy to it needs
+    api_url: str
+    ledger: Path
+    secrets: tuple[str, ...]  # that must not be found anywhere
+    faults: Faults
+    session: aiohttp.ClientSession
+    # Seconds that an answer is held back, by the end of its path: `build`, `push`, `deploy`, …
+    pauses: dict[str, float] = field(default_factory=dict)
+
+    async def uploaded(self) -> int:
+        """Bytes that went to the registry so far."""
+        async with self.session.get(f"{self.api_url}/__sandbox/log") as answer:
+            return int((await answer.json())["uploaded"])
+
+    async def forget(self) -> None:
+        """Count anew; the ledger stays."""
+        async with self.session.delete(f"{self.api_url}/__sandbox/log"):
+            return
+
+
+@asynccontextmanager
+async def stand_in_site(folder: Path, *, work_seconds: float = 0.0) -> AsyncIterator[Site]:
+    """Serve a site until the block ends; `folder` keeps its ledger and its engine's socket."""
+    await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
+    options = Options(
+        cache=folder, folder=folder, environ={}, faults={}, base_port=0, work_seconds=work_seconds
+    )
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(tasks.cancel_scope.cancel)
+        faults, traffic, store = Faults({}), Traffic(), Store()
+        logins = Logins(faults, options.login_seconds)
+        registry = await stack.enter_async_context(served(store.app(), 0))
+        gate = Gate(
+            upstream=f"{HOST}:{registry.port}",
+            session=session,
+            logins=logins,
+            faults=faults,
+            traffic=traffic,
+            foreign_realm="",
+        )
+        door = await stack.enter_async_context(served(gate.app(), 0))
+        edge = await stack.enter_async_context(served(_healthy(), 0))
+        ledger, token = Ledger(folder / "deploys.jsonl"), api_token()
+        deploys = Deploys(
+            options=options,
+            registry=f"{HOST}:{door.port}",
+            shelf=Shelf(f"{HOST}:{registry.port}", session),
+            machines={tenant.id: InstantMachine() for tenant in TENANTS},
+            ledger=ledger,
+            faults=faults,
+            tasks=tasks,
+        )
+        management = Management(
+            options=options,
+            token=token,
+            urls={tenant.id: f"http://{HOST}:{edge.port}" for tenant in TENANTS},
+            deploys=deploys,
+            logins=logins,
+            faults=faults,
+            traffic=traffic,
+        )
+        pauses: dict[str, float] = {}
+        app = web.Application(middlewares=[_holding_back(pauses), management.counted])
+        app.add_routes([*management.routes(), *Control(faults, ledger, traffic).routes()])
+        api = await stack.enter_async_context(served(app, 0))
+        socket = folder / "engine.sock"
+        await stack.enter_async_context(_on_socket(StandInEngine(session, pauses).app(), socket))
+        yield Site(
+            environment=_environment(f"http://{HOST}:{api.port}", token, f"unix://{socket}"),
+            api_url=f"http://{HOST}:{api.port}",
+            ledger=ledger.path,
+            secrets=(token.split(".")[1], "FlyV1-"),
+            faults=faults,
+            session=session,
+            pauses=pauses,
+        )
+
+
+def _environment(api_url: str, token: str, engine: str) -> dict[str, str]:
+    return {
+        "SYSTEMPROMPT_API_URL": api_url,
+        "SYSTEMPROMPT_API_TOKEN": token,
+        "SYSTEMPROMPT_USER_EMAIL": "you@example.com",
+        "DOCKER_HOST": engine,
+    }
+
+
+def _holding_back(pauses: Mapping[str, float]) -> Middleware:
+    @web.middleware
+    async def hold_back(request: web.Request, handler: Handler) -> web.StreamResponse:
+        answer = await handler(request)
+        await anyio.sleep(pauses.get(request.path.rpartition("/")[2], 0.0))
+        return answer
+
+    return hold_back
+
+
+def _healthy() -> web.Application:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "healthy"})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    return app
+
+
+@asynccontextmanager
+async def _on_socket(app: web.Application, path: Path) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(path)).start()
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await runner.cleanup()
