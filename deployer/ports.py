@@ -125,7 +125,7 @@ class ManagementApi(Protocol):
         """GET registry-token. Safe to repeat."""
 
     async def deploy(self, tenant: str, image: str, key: str) -> Deployment | Failure:
-        """POST deploy, once. OUTCOME_UNKNOWN when the server may have done the work."""
+        """POST deploy, once. A failure of `outcome_unknown` when the server may have done the work."""
 
     async def status(self, tenant: str) -> TenantStatus | Failure | None:
         """GET status; None where the server has no such route."""

@@ -71,13 +71,20 @@ async def post(run: Run, facts: Facts, world: World) -> Facts | Failure:
         answer = await world.api.deploy(tenant, intent.image, intent.key)
         after = _after(facts, intent, answer)
         result = answer if isinstance(answer, Failure) else after
-        if not (isinstance(answer, Failure) and answer.outcome_unknown):
+        if not _is_open(answer):
             await world.answered(after)
 
     await with_grace(send, POST_GRACE_SECONDS)
     if isinstance(result, Failure) and result.outcome_unknown:
         return await _settled_at_once(run, facts, intent, world, result)
     return result
+
+
+def _is_open(answer: Deployment | Failure) -> bool:
+    """Whether the server may still do, or have done, what the POST asked for."""
+    return isinstance(answer, Failure) and (
+        answer.outcome_unknown or answer.kind is Kind.KEY_IN_PROGRESS
+    )
 
 
 async def _settled_at_once(

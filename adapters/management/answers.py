@@ -106,7 +106,7 @@ def read_deployment(answer: Answer) -> Deployment | Failure:
     status = _payload(answer, _Status)
     if status is None:
         failed = error_code(answer) == UPDATE_FAILED
-        kind = Kind.UPDATE_FAILED if failed else Kind.OUTCOME_UNKNOWN
+        kind = Kind.UPDATE_FAILED if failed else Kind.ANSWER_UNREADABLE
         return deploy_failure(kind, answer)
     word = _word(status)
     if word.lower() in _FAILED_WORDS:
