@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from deployer.adapters.cargo.toolchain import Cargo
 from deployer.adapters.clock import SystemClock
 from deployer.adapters.context.build_context import BuildContext
+from deployer.adapters.database import DatabaseHost
 from deployer.adapters.docker.engine import Docker
 from deployer.adapters.git import Git
 from deployer.adapters.http.client import Http
@@ -16,7 +17,9 @@ from deployer.adapters.registry.client import Registry
 from deployer.adapters.text import Scrubber
 from deployer.errors import DeployError
 from deployer.failures import Failure
-from deployer.ports import Adapters
+from deployer.model import Secret
+from deployer.ports import Adapters, Surroundings
+from deployer.settings.access import UndecodableTokenError, expires_at
 from deployer.settings.values import Settings
 
 
@@ -54,4 +57,18 @@ def wired(settings: Settings) -> Adapters:
         scrub=scrubber.line,
         learn=scrubber.learn,
         aclose=closing.aclose,
+        database=DatabaseHost(settings.database_url),
+        surroundings=Surroundings(
+            state_dir=settings.state_dir,
+            login_ends=_end_of(settings.api_token),
+            environment=settings.environment,
+        ),
     )
+
+
+def _end_of(token: Secret) -> float | None:
+    """When the API token ends, if it says so."""
+    try:
+        return expires_at(token.reveal())
+    except UndecodableTokenError:
+        return None

@@ -47,18 +47,27 @@ class Cargo:
         self._environment: Final = cargo_environment(
             environment, database_url, sqlx_offline=sqlx_offline
         )
-        self._queries_checked: Final = bool(database_url) or sqlx_offline
+        offline = "the offline cache of sqlx" if sqlx_offline else ""
+        self._queries: Final = "the database of DATABASE_URL" if database_url else offline
         self._patience: Final = patience or Patience()
 
     def crates(self, project_root: Path) -> tuple[Crate, ...] | Failure:
         """Which builds the project needs; reads manifests only."""
         return project_crates.crates(project_root)
 
-    async def check(self, project_root: Path) -> str | Failure:
-        """cargo's version, `1.95.0`, once it is clear that a build could begin."""
-        if not self._queries_checked:
+    def crate_flaws(self, project_root: Path) -> tuple[Failure, ...]:
+        """All that is wrong with the manifests; `crates` tells the first."""
+        return project_crates.flaws(project_root)
+
+    def queries(self) -> str | Failure:
+        """What sqlx checks the queries against: a database, or its offline cache."""
+        if not self._queries:
             # With a warm target/ a build without it succeeds, and fails at the next change (measured).
             return _failure(Kind.DATABASE_URL_MISSING, "DATABASE_URL is not set")
+        return self._queries
+
+    async def check(self, project_root: Path) -> str | Failure:
+        """cargo's version, `1.95.0`."""
         ended = await self._call(project_root, ("--version",), self._watch(project_root), _unheard)
         if isinstance(ended, Failure):
             return ended

@@ -12,6 +12,7 @@ from anyio import CapacityLimiter, from_thread, to_thread
 from deployer.adapters.context.plan import (
     ContextPlan,
     context_failure,
+    context_flaws,
     plan_context,
     read_failure,
 )
@@ -66,6 +67,14 @@ class BuildContext:
             )
         )
         return plan if isinstance(plan, Failure) else summarise(plan)
+
+    async def flaws(self, order: ImageOrder, pending: frozenset[str]) -> tuple[Failure, ...]:
+        """All that is wrong with it; `survey` tells the first."""
+        return await _in_thread(
+            lambda: context_flaws(
+                order.project_root, order.dockerfile, pending, from_thread.check_cancelled
+            )
+        )
 
     async def pack(self, order: ImageOrder) -> PackedContext | Failure:
         """Plan and write the tar, complete before any engine sees a byte.

@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import aiodocker
@@ -86,6 +87,21 @@ class Docker:
             build = Build(packed, order.local_tag, teller, self._patience.build)
             return await self._operate(build.run, build.trouble)
 
+    async def data_root(self) -> Path | Failure | None:
+        """Where it keeps images, if that is a directory of this machine."""
+
+        async def ask(engine: aiodocker.Docker) -> Path | None:
+            with anyio.fail_after(self._patience.ping):
+                told = await engine.system.info()
+            root = Path(str(told.get("DockerRootDir") or ""))
+            # Behind a socket of this machine; an engine in a virtual machine has its own disk.
+            is_here = shown_endpoint(engine).startswith("unix://") and root.is_absolute()
+            return root if is_here and await anyio.Path(root).is_dir() else None
+
+        return await self._operate(
+            ask, lambda error: client_failure(error, State.IMAGING, Kind.ENGINE_DIED)
+        )
+
     async def image_id(self, name: str) -> ImageId | Failure | None:
         """The id behind a local name; None when there is none. Its failures belong to Pushing."""
         if failure := _name_failure(name, State.PUSHING):
@@ -150,4 +166,5 @@ def _engine_info(endpoint: str, version: Mapping[str, Any]) -> EngineInfo:
         endpoint=clean(endpoint),
         version=clean(str(version["Version"])),
         vendor=clean(podman or "Docker Engine"),
+        platform=clean(f"{version.get('Os', '')}/{version.get('Arch', '')}".strip("/")),
     )

@@ -30,6 +30,8 @@ def deployer(state_dir: Path, of: Neighbours, clock: Clock | None = None) -> Dep
         scrub=scrubber.line,
         learn=scrubber.learn,
         aclose=journal.aclose,
+        database=of,
+        surroundings=of.surroundings,
     )
     return Deployer(adapters)
 
