@@ -12,6 +12,7 @@ from deployer.adapters.http.client import Http
 from deployer.adapters.http.health import PublicUrl
 from deployer.adapters.http.url import parse_api_url
 from deployer.adapters.journal.journal import Journal
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.management.api import Management
 from deployer.adapters.registry.client import Registry
 from deployer.adapters.text import Scrubber
@@ -28,7 +29,8 @@ def wired(settings: Settings) -> Adapters:
     api_url = parse_api_url(settings.api_url)
     if isinstance(api_url, Failure):
         raise DeployError(api_url)
-    clock, context = SystemClock(), BuildContext()
+    leaks = Leaks(settings.secrets())
+    clock, context = SystemClock(), BuildContext(leaks=leaks)
     scrubber = Scrubber(settings.secrets())
     http = Http(ca_file=settings.ca_file)
     journal = Journal(settings.state_dir, api_url, clock)
@@ -40,9 +42,10 @@ def wired(settings: Settings) -> Adapters:
             environment=settings.environment,
             database_url=settings.database_url,
             sqlx_offline=settings.sqlx_offline,
+            leaks=leaks,
         ),
         context=context,
-        engine=Docker(context=context, endpoint=settings.docker_host),
+        engine=Docker(context=context, endpoint=settings.docker_host, leaks=leaks),
         api=Management(
             http,
             api_url=api_url,

@@ -17,6 +17,7 @@ from deployer.adapters.cargo.failures import failure
 from deployer.adapters.cargo.products import Product
 from deployer.adapters.cargo.transcript import LockAwaited, Transcript
 from deployer.adapters.cargo.watch import BuildWatch, Patience, oom_kills
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.process.job import Job, LineSplitter, NotStarted, run
 from deployer.adapters.process.programs import find_program
 from deployer.adapters.text import clean
@@ -40,8 +41,13 @@ class Cargo:
         sqlx_offline: bool = False,
         program: str = "cargo",
         patience: Patience | None = None,
+        leaks: Leaks | None = None,
     ) -> None:
-        """Find `program` by PATH of `environment`, once: what is found now is run later."""
+        """Find `program` by PATH of `environment`, once: what is found now is run later.
+
+        `leaks`: what no binary may hold.
+        """
+        self._leaks: Final = leaks or Leaks()
         self._program: Final = program
         self._path: Final = find_program(program, environment)
         self._environment: Final = cargo_environment(
@@ -93,7 +99,10 @@ class Cargo:
             if isinstance(ended, Failure):
                 return ended
             products += (Product(crate, artifact) for artifact in ended.artifacts)
-        return await cargo_products.prove(target_dir(project_root), crates, products, emit)
+        binaries = await cargo_products.prove(target_dir(project_root), crates, products, emit)
+        if isinstance(binaries, Failure):
+            return binaries
+        return await cargo_products.leaking(binaries, self._leaks) or binaries
 
     async def damaged(self, binaries: Sequence[Binary]) -> tuple[Binary, ...]:
         """Those that are gone or are not what Building left."""

@@ -15,6 +15,7 @@ from deployer.adapters.docker.client import (
 )
 from deployer.adapters.docker.messages import build_failure
 from deployer.adapters.docker.streams import BuildStream, Teller
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.text import clean
 from deployer.events import Progress
 from deployer.failures import Failure, Kind
@@ -30,8 +31,14 @@ _PIECE: Final = (
 class Build:
     """Sends a packed context and follows the engine until the image is there."""
 
-    def __init__(self, packed: PackedContext, tag: str, teller: Teller, idle: float) -> None:
-        """Build `packed` as `tag`; `idle` is how long the engine may be silent, in seconds."""
+    def __init__(
+        self, packed: PackedContext, tag: str, teller: Teller, idle: float, leaks: Leaks
+    ) -> None:
+        """Build `packed` as `tag`; `idle` is how long the engine may be silent, in seconds.
+
+        `leaks`: what the image may not tell.
+        """
+        self._leaks = leaks
         self._packed = packed
         self._tag = tag
         self._teller = teller

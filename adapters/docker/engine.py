@@ -25,6 +25,7 @@ from deployer.adapters.docker.client import (
 from deployer.adapters.docker.messages import push_failure
 from deployer.adapters.docker.push import Push
 from deployer.adapters.docker.streams import Teller
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.text import clean
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
@@ -56,11 +57,16 @@ class Docker:
         context: BuildContext,
         endpoint: str | None = None,
         patience: Patience | None = None,
+        leaks: Leaks | None = None,
     ) -> None:
-        """Talk to `endpoint` (unix://…, tcp://…); None: where DOCKER_HOST or a context points."""
+        """Talk to `endpoint` (unix://…, tcp://…); None: where DOCKER_HOST or a context points.
+
+        `leaks`: what no image may tell.
+        """
         self._context = context
         self._endpoint = endpoint
         self._patience = patience or Patience()
+        self._leaks = leaks or Leaks()
 
     async def ping(self) -> EngineInfo | Failure:
         """Who answers at the engine's address. Its failures belong to Imaging."""
@@ -84,7 +90,7 @@ class Docker:
             for warning in packed.summary.warnings:
                 emit(Warned(text=warning))
             teller = Teller(emit, anyio.current_time)
-            build = Build(packed, order.local_tag, teller, self._patience.build)
+            build = Build(packed, order.local_tag, teller, self._patience.build, self._leaks)
             return await self._operate(build.run, build.trouble)
 
     async def data_root(self) -> Path | Failure | None:
