@@ -10,6 +10,7 @@ from deployer.adapters.context.build_context import PackedContext
 from deployer.adapters.docker.client import (
     LocalImage,
     client_failure,
+    described,
     engine_message,
     inspected,
 )
@@ -70,7 +71,14 @@ class Build:
         self._stream.finish()
         if self._stream.image_id is None:
             return self._failure(Kind.ENGINE_DIED, "the build ended without an image id")
-        return self._checked(self._stream.image_id, await inspected(engine, self._tag))
+        image = self._checked(self._stream.image_id, await inspected(engine, self._tag))
+        if isinstance(image, Failure) or not self._leaks:
+            return image
+        # ARG and ENV stay in the image for whoever can pull it.
+        if self._leaks.in_bytes(await described(engine, self._tag)):
+            cause = "the image's history or configuration holds a password that this deploy knows"
+            return self._failure(Kind.SECRET_IN_IMAGE, cause)
+        return image
 
     def trouble(self, error: Exception) -> Failure:
         """What one of CLIENT_ERRORS means for this build."""

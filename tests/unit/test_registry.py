@@ -197,7 +197,7 @@ async def test_a_foreign_realm_hears_nothing() -> None:
         ("registry.example.com:5000", "https://registry.example.com/token", True),
         ("registry-1.docker.io", "https://listed.example/token", True),
         ("127.0.0.1:5000", "http://127.0.0.1:5001/token", True),
-        ("localhost:5000", "http://[::1]:5001/token", True),
+        ("localhost:5000", "http://[::1]:5001/token", False),
         ("registry.fly.io", "http://registry.fly.io/token", False),
         ("registry-1.docker.io", "http://listed.example/token", False),
         ("registry.fly.io", "https://evil.example/token", False),
