@@ -28,6 +28,7 @@ DIFF: Final = (
     *("diff", "HEAD", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames"),
     *("--submodule=short", "--full-index"),  # the whole hash stands for a binary file's content
 )
+_VERSION: Final = re.compile(rb"git version ([0-9.]+)")
 _SHORT: Final = re.compile(rb"[0-9a-f]{4,64}\n")
 _HEAD: Final = re.compile(rb"([0-9a-f]{40,64})\n[0-9a-f]{40,64}\n(/.*)\n", re.DOTALL)
 SUBMODULES: Final = "--ignore-submodules=none"
@@ -113,6 +114,15 @@ class Git:
         return revision or Revision(
             short_sha=UNKNOWN, dirty=False, fingerprint=secrets.token_hex(32)
         )
+
+    async def version(self) -> str | None:
+        """git's own version; None where there is none that runs."""
+        answer = Collected()
+        answered = False
+        with anyio.move_on_after(SECONDS):
+            answered = await self._ask(Path("/"), {("version",): answer})
+        found = _VERSION.match(bytes(answer.answer))
+        return found[1].decode() if answered and found else None
 
     async def _revision(self, project_root: Path) -> Revision | None:
         found = await self._standing(project_root)

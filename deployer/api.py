@@ -13,7 +13,7 @@ from deployer.failures import Failure
 from deployer.handle import DeployHandle, in_background
 from deployer.model import DeployRequest, OnLock, Plan, Run, RunId, RunRecord
 from deployer.ports import Adapters, Log
-from deployer.preflight import Preflight, preflight, scrubbed
+from deployer.preflight import Preflight, doctor, preflight, scrubbed
 from deployer.result import DeployResult, result_of
 from deployer.states.flow import State
 from deployer.states.imaging import local_tag
@@ -64,6 +64,11 @@ class Deployer:
         known = await self._known(request)
         request = request if isinstance(known, Failure) else known
         return await self._preflight(await self._planned(request))
+
+    async def doctor(self, request: DeployRequest, *, api: bool = True) -> Preflight:
+        """All that can be looked at, without an effect; `api` False: without the Management API."""
+        report = await doctor(await self._planned(request), self._adapters, api=api)
+        return scrubbed(report, self._scrub)
 
     async def deploy(
         self,

@@ -1,12 +1,13 @@
 """The loop: do the work of a state, commit the move that its outcome calls for, until the end."""
 
+import random
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 import anyio
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from deployer import events
 from deployer.errors import JournalError, SupersededError
@@ -205,7 +206,8 @@ class _Pauses:
         if failure.retry_after is not None:
             return failure.retry_after
         retry = failure.kind.retry
-        return wait_random_exponential(multiplier=retry.base, max=retry.cap)(state)
+        pause = retry.pause(state.attempt_number, random.random())  # noqa: S311  # no secret
+        return min(pause, retry.budget - self._paused)
 
     def spent(self, state: RetryCallState) -> bool:
         """Whether this failure is final."""

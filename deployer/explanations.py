@@ -53,6 +53,11 @@ EXPLANATIONS: Final[Mapping[Kind, str]] = {
         "The kernel killed rustc, as a rule because memory ran out. CARGO_BUILD_JOBS=1 needs "
         "the least."
     ),
+    Kind.SECRET_IN_BINARY: (
+        "A compiled program holds a password that this deploy knows, mostly the database's: "
+        'env!("DATABASE_URL") and a build script\'s cargo:rustc-env put it there. Whoever can pull '
+        "the image could read it, so nothing was built or pushed."
+    ),
     Kind.BINARY_UNUSABLE: (
         "cargo said that all is built, yet a binary is missing, empty, not executable, or not "
         "what Building left. cargo calls a truncated binary fresh, so it has to be told to "
@@ -142,6 +147,10 @@ EXPLANATIONS: Final[Mapping[Kind, str]] = {
     Kind.SOURCE_OUTSIDE: (
         "A path that the Dockerfile copies leaves the project, by .. or by a link. The engine "
         "would not see it."
+    ),
+    Kind.SECRET_IN_IMAGE: (
+        "The image's configuration or history, or a file that goes into it, holds a password that "
+        "this deploy knows: an ARG or ENV of the Dockerfile, or a copied file. Nothing was pushed."
     ),
     Kind.IMAGE_FAILED: (
         "The engine could not build the image, for a reason that deployer does not know; its "
@@ -271,10 +280,28 @@ EXPLANATIONS: Final[Mapping[Kind, str]] = {
         "The Management API tried to run the image on the tenant's machine, and that failed. "
         "The machine's own log at Fly.io tells why."
     ),
+    Kind.SERVER_ERROR: (
+        "The request to deploy was answered with a server's error, or with a proxy's in between. "
+        "Neither says whether the deploy was carried out, so it is not repeated. A resume looks "
+        "at the tenant's status first."
+    ),
     Kind.OUTCOME_UNKNOWN: (
-        "The request to deploy was sent and no readable answer came back. It may have been "
-        "carried out; so it is not repeated. A resume looks at the tenant's status first and "
-        "repeats the request, with the same key, only when it left no trace."
+        "The request to deploy was sent and no answer came back, or not all of it in time. It may "
+        "have been carried out; so it is not repeated. A resume looks at the tenant's status first "
+        "and repeats the request, with the same key, only when it left no trace."
+    ),
+    Kind.ANSWER_UNREADABLE: (
+        "The request to deploy was answered with success, but the answer cannot be read: cut, "
+        "empty, too large, or no status in it. As a rule the work was done. A resume looks at the "
+        "tenant's status first."
+    ),
+    Kind.POST_OPEN: (
+        "A process ended after it had sent the request to deploy and before it had read an answer. "
+        "Nothing new is started beside it: a resume finds out what the request did."
+    ),
+    Kind.KEY_IN_PROGRESS: (
+        "The Management API is still at work on this run's own earlier request: it had been sent "
+        "before, and its answer was lost. deployer asked again until its patience was over."
     ),
     Kind.DEPLOY_REDIRECTED: (
         "The Management API answered with a redirect. It is not followed: it could turn the "
@@ -315,7 +342,6 @@ EXPLANATIONS: Final[Mapping[Kind, str]] = {
         "The journal has no such run for this tenant, or none that could be meant. Each API "
         "URL has its own runs."
     ),
-    Kind.INPUTS_CHANGED: "What the run was started with has changed, so that going on would mix two versions.",
     Kind.LOOPING: "The run was resumed again and again without getting any further.",
     Kind.BUG: (
         "deployer itself is wrong here. The journal is written before each step, so the run "

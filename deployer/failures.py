@@ -13,19 +13,31 @@ class Retry:
 
     name: str
     tries: int  # in all, the first one included
-    base: float = 1.0
-    cap: float = 30.0
-    budget: float = 120.0  # seconds of pauses in all
+    base: float = 1.0  # of the first pause
+    factor: float = 2.0  # from one pause to the next
+    cap: float = 30.0  # of one pause
+    budget: float = 120.0  # of all pauses
+    jitter: bool = True  # anything from 0 to the pause: many clients must not come back at once
     settle: bool = False  # it may have happened over there: look before repeating
+
+    def pause(self, tries: int, chance: float) -> float:
+        """How long to wait after so many tries; `chance` is a number from 0 to 1."""
+        longest = min(self.cap, self.base * self.factor ** (tries - 1))
+        return longest * chance if self.jitter else longest
 
 
 NEVER: Final = Retry("never", 1)  # the same input fails the same way
 ONCE: Final = Retry("once", 2)
 TWICE: Final = Retry("twice", 3)
 BACKOFF: Final = Retry("backoff", 5)  # nothing happened over there
+SLOWLY: Final = Retry("slowly", 5, base=10.0)  # the other side wants fewer requests
+# An engine that is restarted needs seconds, whoever asks.
+ENGINE: Final = Retry("twice, for the engine", 3, base=5.0, jitter=False)
+STEP: Final = Retry("once, for the engine", 2, base=5.0, jitter=False)
 # The engine itself has already retried each layer for 50 s.
-PUSH: Final = Retry("push", 3, base=10.0)
-WAIT: Final = Retry("wait", 60, base=10.0, cap=10.0, budget=600.0)
+PUSH: Final = Retry("push", 3, base=10.0, factor=3.0, jitter=False)
+PUSH_ONCE: Final = Retry("push once", 2, base=10.0, jitter=False)
+WAIT: Final = Retry("wait", 120, base=10.0, factor=1.0, cap=10.0, budget=600.0, jitter=False)
 SETTLE: Final = Retry("settle", 1, settle=True)
 
 # fmt: off
@@ -52,6 +64,7 @@ class Kind(Enum):
     LINKER               = "B09",  "Install the linker or fix the missing symbol",   NEVER,   None
     BUILD_DISK_FULL      = "B10",  "Free space in `target/` (2 GiB or more), re-run", NEVER,  None
     RUSTC_KILLED         = "B11",  "Free memory or build with fewer jobs",           ONCE,    None
+    SECRET_IN_BINARY     = "B17",  "Take the secret out: read it when the program runs", NEVER, None
     BINARY_UNUSABLE      = "B12",  "Run `cargo clean --release`, re-run",            NEVER,   None
     CARGO_KILLED         = "B13",  "Re-run",                                         ONCE,    None
     CARGO_LOCKED         = "B14",  "Another cargo uses `target/`: wait for it or end it", NEVER, None
@@ -59,9 +72,9 @@ class Kind(Enum):
     BUILD_FAILED         = "B00",  "Read cargo's message",                           NEVER,   None
 
     # What the build at the engine can meet, in Imaging
-    ENGINE_DOWN          = "I01",  "Start Docker (`systemctl start docker`)",        TWICE,   None
+    ENGINE_DOWN          = "I01",  "Start Docker (`systemctl start docker`)",        ENGINE,   None
     ENGINE_FORBIDDEN     = "I02",  "Add the user to the group `docker`",             NEVER,   None
-    ENGINE_SILENT        = "I02b", "Restart Docker",                                 TWICE,   None
+    ENGINE_SILENT        = "I02b", "Restart Docker",                                 ENGINE,   None
     ENGINE_CONTEXT       = "I02c", "Fix `docker context` or DOCKER_HOST",            NEVER,   None
     BINARY_MISSING       = "I03",  "Run `just build --release`",                     NEVER,   _B
     WEB_DIST_MISSING     = "I04",  "Run `npm run build`",                            NEVER,   None
@@ -72,8 +85,8 @@ class Kind(Enum):
     BASE_UNREACHABLE     = "I09",  "Check network, or pull the base image beforehand", TWICE, None
     BASE_NOT_FOUND       = "I10",  "Check the FROM line",                            NEVER,   None
     RUN_STEP_FAILED      = "I11",  "Fix the RUN step",                               NEVER,   None
-    RUN_STEP_KILLED      = "I11b", "Check that Docker runs and has memory, re-run",  ONCE,    None
-    ENGINE_DIED          = "I12",  "Check that Docker runs, re-run",                 TWICE,   None
+    RUN_STEP_KILLED      = "I11b", "Check that Docker runs and has memory, re-run",  STEP,    None
+    ENGINE_DIED          = "I12",  "Check that Docker runs, re-run",                 ENGINE,   None
     ENGINE_DISK_FULL     = "I13",  "Free space: `docker system prune`",              NEVER,   None
     CONTEXT_UNREADABLE   = "I14",  "Fix the file's mode, or exclude it in `.dockerignore`", NEVER, None
     CONTEXT_CHANGED      = "I15",  "Do not change files during a deploy, re-run",    ONCE,    None
@@ -82,6 +95,7 @@ class Kind(Enum):
     ENGINE_GARBAGE       = "I19",  "Report the engine's version",                    ONCE,    None
     SOURCE_FORBIDDEN     = "I21",  "Take the secret out of the Dockerfile's COPY",   NEVER,   None
     SOURCE_OUTSIDE       = "I22",  "COPY only what lies inside the project",         NEVER,   None
+    SECRET_IN_IMAGE      = "I23",  "Take the secret out: read it when the program runs", NEVER, None
     IMAGE_FAILED         = "I00",  "Read the engine's message",                      NEVER,   None
 
     # Authenticating: GET registry-token
@@ -104,14 +118,14 @@ class Kind(Enum):
     LOGIN_EXPIRED        = "P03",  "Re-run: a new login is fetched",                 NEVER,   _A
     REGISTRY_UNREACHABLE = "P04",  "Check network and the registry's status",        BACKOFF, None
     REGISTRY_UNAVAILABLE = "P05",  "Registry unavailable; try later",                PUSH,    None
-    REGISTRY_RATE_LIMIT  = "P06",  "Wait, then re-run",                              PUSH,    None
+    REGISTRY_RATE_LIMIT  = "P06",  "Wait, then re-run",                              SLOWLY,    None
     PUSH_CUT             = "P07",  "Check network, re-run",                          PUSH,    None
     PUSH_STALLED         = "P08",  "Check network; it may block uploads",            PUSH,    None
-    DIGEST_MISMATCH      = "P09",  "Data was corrupted on the way: check proxies",   ONCE,    None
-    REGISTRY_DISK_FULL   = "P10",  "Free space in the registry",                     NEVER,   None
+    DIGEST_MISMATCH      = "P09",  "Data was corrupted on the way: check proxies",   PUSH_ONCE,    None
+    REGISTRY_DISK_FULL   = "P10",  "Free space in the registry",                     PUSH,   None
     IMAGE_NOT_LOCAL      = "P11",  "Re-run: the image is built again",               NEVER,   _I
     REGISTRY_TLS         = "P12",  "Fix the registry's certificate",                 NEVER,   None
-    PUSH_ENGINE_DIED     = "P13",  "Check that Docker runs, re-run",                 TWICE,   None
+    PUSH_ENGINE_DIED     = "P13",  "Check that Docker runs, re-run",                 ENGINE,   None
     NOT_A_REGISTRY       = "P14",  "Check what answers in place of the registry (proxy?)", NEVER, None
     TAG_OVERWRITTEN      = "P15",  "Tag was overwritten; use a new tag",             NEVER,   None
     REALM_FOREIGN        = "P17",  "The registry sends logins elsewhere: report it to its operator", NEVER, None
@@ -124,12 +138,16 @@ class Kind(Enum):
     DEPLOY_NO_TENANT     = "D03",  "Check the tenant id",                            NEVER,   None
     IMAGE_NOT_FOUND      = "D04",  "Ensure push completed",                          NEVER,   _P
     DEPLOY_RUNNING       = "D05",  "Another deploy of this tenant runs: wait for it", WAIT,   None
+    KEY_IN_PROGRESS      = "D05b", "Wait for the deploy of this run, then `deployer resume`", WAIT,   None
     DEPLOY_INVALID       = "D06",  "Read the API's message",                         NEVER,   None
     DEPLOY_RATE_LIMIT    = "D07",  "Wait, then re-run",                              BACKOFF, None
     UPDATE_FAILED        = "D08",  "Check Fly.io status",                            NEVER,   None
+    SERVER_ERROR         = "D09",  "Outcome unknown: check Fly.io status, then `deployer resume`", SETTLE, None
     OUTCOME_UNKNOWN      = "D10",  "Outcome unknown: check Fly.io status, then `deployer resume`", SETTLE, None
+    ANSWER_UNREADABLE    = "D11",  "Outcome unknown: check Fly.io status, then `deployer resume`", SETTLE, None
     DEPLOY_REDIRECTED    = "D12",  "Check the API URL",                              NEVER,   None
     UNHEALTHY            = "D15",  "Check Fly.io status",                            NEVER,   None
+    POST_OPEN            = "D16",  "Outcome unknown: check Fly.io status, then `deployer resume`", SETTLE, None
     SUPERSEDED           = "D17",  "Someone deployed after you; nothing was undone", NEVER,   None
     TAG_NOT_ACCEPTED     = "D18",  "Leave out `--tag`: this server names the tag",   NEVER,   None
     NO_ROLLBACK          = "D19",  "Deploy the older commit again: this server keeps one tag", NEVER, None
@@ -143,7 +161,6 @@ class Kind(Enum):
     STATE_NEWER          = "T08",  "Update deployer",                                NEVER,   None
     STATE_FORBIDDEN      = "T09",  "Fix the journal's owner and mode",               NEVER,   None
     NO_SUCH_RUN          = "T21",  "Look at `deployer history`",                     NEVER,   None
-    INPUTS_CHANGED       = "T13",  "Start anew with `deployer deploy`",              NEVER,   None
     LOOPING              = "T16",  "Report it with `deployer show`; then `deployer deploy`", NEVER, None
     BUG                  = "T15",  "Report it; `deployer resume` is safe",           NEVER,   None
 # fmt: on
@@ -232,7 +249,6 @@ class ExitCode:
 _EXIT_BY_KIND: Final = {
     Kind.UNHEALTHY: ExitCode.UNHEALTHY,
     Kind.SUPERSEDED: ExitCode.SUPERSEDED,
-    Kind.OUTCOME_UNKNOWN: ExitCode.UNKNOWN,
     Kind.CONFIGURATION: ExitCode.REFUSED,
     Kind.NO_SUCH_RUN: ExitCode.REFUSED,
     Kind.RUN_BUSY: ExitCode.BUSY,
@@ -247,4 +263,6 @@ _EXIT_BY_KIND: Final = {
 
 def exit_code(failure: Failure) -> int:
     """The exit code of a run that stopped with `failure`."""
+    if failure.outcome_unknown:
+        return ExitCode.UNKNOWN
     return _EXIT_BY_KIND.get(failure.kind, ExitCode.BY_PHASE[failure.phase])

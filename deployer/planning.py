@@ -49,7 +49,7 @@ def unsettled(run: Run | None) -> Failure | None:
     if run is None or run.intent is None or run.abandoned:
         return None
     cause = f"run {run.id} sent POST deploy of {run.intent.image}, and no answer is known"
-    return Failure(phase=State.DEPLOYING, kind=Kind.OUTCOME_UNKNOWN, cause=cause)
+    return Failure(phase=State.DEPLOYING, kind=Kind.POST_OPEN, cause=cause)
 
 
 def last_deployed(records: Sequence[RunRecord]) -> RunRecord | Failure:

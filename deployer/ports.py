@@ -1,8 +1,8 @@
 """What the states need from the outside, as protocols. Adapters fit them structurally."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -62,6 +62,7 @@ class EngineInfo:
     endpoint: str
     version: str
     vendor: str  # "Docker Engine", "Podman Engine"
+    platform: str = ""  # "linux/amd64"; "": it does not say
 
 
 class Toolchain(Protocol):
@@ -70,8 +71,14 @@ class Toolchain(Protocol):
     def crates(self, project_root: Path) -> tuple[Crate, ...] | Failure:
         """Which builds the project needs; reads manifests only."""
 
+    def crate_flaws(self, project_root: Path) -> tuple[Failure, ...]:
+        """All that is wrong with the manifests; `crates` tells the first."""
+
+    def queries(self) -> str | Failure:
+        """What sqlx checks the queries against."""
+
     async def check(self, project_root: Path) -> str | Failure:
-        """cargo's version, once DATABASE_URL and cargo itself are found."""
+        """cargo's version."""
 
     async def build(
         self, project_root: Path, crates: Sequence[Crate], emit: Emit
@@ -91,6 +98,9 @@ class BuildContext(Protocol):
     async def survey(self, order: ImageOrder, pending: frozenset[str]) -> ContextSummary | Failure:
         """Check each COPY source; `pending` are paths that Building will make."""
 
+    async def flaws(self, order: ImageOrder, pending: frozenset[str]) -> tuple[Failure, ...]:
+        """All that is wrong with it; `survey` tells the first."""
+
 
 class Engine(Protocol):
     """A Docker Engine, any vendor's."""
@@ -100,6 +110,9 @@ class Engine(Protocol):
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         """Build for linux/amd64. Success is the engine's own image id."""
+
+    async def data_root(self) -> Path | Failure | None:
+        """Where it keeps images, if that is a directory of this machine."""
 
     async def image_id(self, name: str) -> ImageId | Failure | None:
         """The id behind a local name; None when there is no such image."""
@@ -119,14 +132,25 @@ class Engine(Protocol):
         """Remove these names, best effort; other names of the same image stay."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Whom the Management API takes us for."""
+
+    user: str
+    server_time: float | None  # seconds since the epoch, by the server's clock
+
+
 class ManagementApi(Protocol):
     """The tenant's control plane."""
+
+    async def account(self) -> Account | Failure:
+        """GET auth/me. Safe to repeat."""
 
     async def registry_login(self, tenant: str) -> Login | Failure:
         """GET registry-token. Safe to repeat."""
 
     async def deploy(self, tenant: str, image: str, key: str) -> Deployment | Failure:
-        """POST deploy, once. OUTCOME_UNKNOWN when the server may have done the work."""
+        """POST deploy, once. A failure of `outcome_unknown` when the server may have done the work."""
 
     async def status(self, tenant: str) -> TenantStatus | Failure | None:
         """GET status; None where the server has no such route."""
@@ -137,6 +161,9 @@ class Registry(Protocol):
 
     async def probe(self, login: Login) -> Failure | None:
         """GET /v2/ with the login: is it a registry, and does it take us?"""
+
+    async def may_push(self, ref: ImageRef, login: Login) -> Failure | None:
+        """Open an upload session in `ref`'s repository, and end it: nothing stays there."""
 
     async def digest(self, ref: ImageRef, login: Login) -> Digest | Failure | None:
         """HEAD the manifest; None when the registry has none under this tag."""
@@ -157,6 +184,16 @@ class SourceControl(Protocol):
 
     async def revision(self, project_root: Path) -> Revision:
         """Commit and cleanliness; `unknown` outside a repository."""
+
+    async def version(self) -> str | None:
+        """git's own version; None where there is no git."""
+
+
+class Database(Protocol):
+    """The database that the project's queries are compiled against."""
+
+    async def look(self) -> str | None:
+        """Why it cannot be reached; None when it can, or none is named."""
 
 
 class Journal(Protocol):
@@ -228,6 +265,15 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What checks want to know of this machine and of the caller's settings."""
+
+    state_dir: Path | None = None  # None: no journal on a disk
+    login_ends: float | None = None  # of the API token, in seconds since the epoch
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Adapters:
     """Everything outside, in one value; `dataclasses.replace` puts another one in."""
 
@@ -243,6 +289,8 @@ class Adapters:
     scrub: Callable[[str], str]  # foreign text -> one line without secrets and control characters
     learn: Callable[[Secret], None]  # a secret that `scrub` takes out from now on
     aclose: Callable[[], Awaitable[None]]  # of the connections they share
+    database: Database
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
 
 class Log(Protocol):

@@ -5,18 +5,22 @@ from contextlib import AsyncExitStack
 from deployer.adapters.cargo.toolchain import Cargo
 from deployer.adapters.clock import SystemClock
 from deployer.adapters.context.build_context import BuildContext
+from deployer.adapters.database import DatabaseHost
 from deployer.adapters.docker.engine import Docker
 from deployer.adapters.git import Git
 from deployer.adapters.http.client import Http
 from deployer.adapters.http.health import PublicUrl
 from deployer.adapters.http.url import parse_api_url
 from deployer.adapters.journal.journal import Journal
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.management.api import Management
 from deployer.adapters.registry.client import Registry
 from deployer.adapters.text import Scrubber
 from deployer.errors import DeployError
 from deployer.failures import Failure
-from deployer.ports import Adapters
+from deployer.model import Secret
+from deployer.ports import Adapters, Surroundings
+from deployer.settings.access import UndecodableTokenError, expires_at
 from deployer.settings.values import Settings
 
 
@@ -25,7 +29,8 @@ def wired(settings: Settings) -> Adapters:
     api_url = parse_api_url(settings.api_url)
     if isinstance(api_url, Failure):
         raise DeployError(api_url)
-    clock, context = SystemClock(), BuildContext()
+    leaks = Leaks(settings.secrets())
+    clock, context = SystemClock(), BuildContext(leaks=leaks)
     scrubber = Scrubber(settings.secrets())
     http = Http(ca_file=settings.ca_file)
     journal = Journal(settings.state_dir, api_url, clock)
@@ -37,9 +42,10 @@ def wired(settings: Settings) -> Adapters:
             environment=settings.environment,
             database_url=settings.database_url,
             sqlx_offline=settings.sqlx_offline,
+            leaks=leaks,
         ),
         context=context,
-        engine=Docker(context=context, endpoint=settings.docker_host),
+        engine=Docker(context=context, endpoint=settings.docker_host, leaks=leaks),
         api=Management(
             http,
             api_url=api_url,
@@ -54,4 +60,18 @@ def wired(settings: Settings) -> Adapters:
         scrub=scrubber.line,
         learn=scrubber.learn,
         aclose=closing.aclose,
+        database=DatabaseHost(settings.database_url),
+        surroundings=Surroundings(
+            state_dir=settings.state_dir,
+            login_ends=_end_of(settings.api_token),
+            environment=settings.environment,
+        ),
     )
+
+
+def _end_of(token: Secret) -> float | None:
+    """When the API token ends, if it says so."""
+    try:
+        return expires_at(token.reveal())
+    except UndecodableTokenError:
+        return None

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from deployer.behaviours import BEHAVIOURS
 from deployer.cli import exit_codes
 from deployer.failures import Kind
 from deployer.sandbox.faults import FAULTS
@@ -83,10 +84,22 @@ def faults_table() -> str:
     return "\n".join(["| Fault | What happens |", "|---|---|", *rows])
 
 
+def behaviours_table() -> str:
+    """What happens and is no failure of its own."""
+    rows = [
+        f"| {each.id} | {PHASES[each.id[0]]} | {each.name} | {each.text} "
+        f"| {each.reported.id if each.reported else ''} |"
+        for each in BEHAVIOURS
+    ]
+    head = ["| Id | Phase | What | What is done | Else |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
 # Which part of which file each text fills, between two marker lines.
 PARTS: Final = {
     ("docs/states.md", "diagram"): diagram,
     ("docs/failures.md", "failures"): failures_table,
+    ("docs/failures.md", "behaviours"): behaviours_table,
     ("README.md", "diagram"): diagram,
     ("README.md", "document"): document_table,
     ("README.md", "exit codes"): exit_codes_table,

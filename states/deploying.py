@@ -102,7 +102,8 @@ def is_settled_by(answer: Deployment | Failure, earlier: Intent | None) -> bool:
     """
     if isinstance(answer, Deployment) or answer.kind is Kind.UPDATE_FAILED:
         return True
-    return not answer.outcome_unknown and earlier is None
+    is_open = answer.outcome_unknown or answer.kind is Kind.KEY_IN_PROGRESS
+    return not is_open and earlier is None
 
 
 def _after(facts: Facts, intent: Intent, answer: Deployment | Failure) -> Facts:

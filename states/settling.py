@@ -1,5 +1,6 @@
 """Settling: find out what an unanswered POST did, without guessing and without repeating it."""
 
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Final
 
@@ -19,13 +20,15 @@ ATTEMPTS: Final = 3
 async def settle(
     run: Run, intent: Intent, world: World, unknown: Failure | None = None
 ) -> Deployment | Failure | None:
-    """The deployment that the POST made, or None when it may be sent again, or OUTCOME_UNKNOWN.
+    """The deployment that the POST made, or None when it may be sent again, or why nobody knows.
 
     Sent again with the same key at once where the server honours keys; elsewhere only after the
     whole settle window without a trace, even if the server looks idle: it may not have started.
     """
     deadline = world.clock.monotonic() + run.plan.request.wait.settle
-    why = unknown.cause if unknown else "the process ended before an answer came"
+    why = unknown or Failure(
+        phase=State.DEPLOYING, kind=Kind.POST_OPEN, cause="the process ended before an answer came"
+    )
     while True:
         status = await world.api.status(run.plan.request.tenant)
         left = deadline - world.clock.monotonic()
@@ -125,6 +128,6 @@ def _overtaken(intent: Intent, status: TenantStatus) -> Failure:
     return Failure(phase=State.DEPLOYING, kind=Kind.SUPERSEDED, cause=cause)
 
 
-def _unknown(intent: Intent, why: str) -> Failure:
-    cause = f"POST deploy of {intent.image}: {why}; the status does not tell whether it was done"
-    return Failure(phase=State.DEPLOYING, kind=Kind.OUTCOME_UNKNOWN, cause=cause)
+def _unknown(intent: Intent, why: Failure) -> Failure:
+    told = f"POST deploy of {intent.image}: {why.cause}"
+    return replace(why, cause=f"{told}; the status does not tell whether it was done")

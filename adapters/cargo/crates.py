@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from deployer.adapters.cargo import project_files
-from deployer.adapters.cargo.extensions import Extension, read_extensions
+from deployer.adapters.cargo.extensions import Extension, each_extension, read_extensions
 from deployer.adapters.cargo.manifest import NAME, read_manifest, workspace_packages
 from deployer.failures import Failure, Kind
 from deployer.model import Crate
@@ -45,6 +45,33 @@ def crates(project_root: Path) -> tuple[Crate, ...] | Failure:
         if isinstance(manifest, Failure):
             return manifest
     return _claimed_twice(chosen) or chosen
+
+
+def flaws(project_root: Path) -> tuple[Failure, ...]:
+    """All that is wrong with the manifests, each once; `crates` tells the first of it."""
+    found: list[Failure] = []
+    extensions: dict[Path, Extension] = {}
+    for path, extension in each_extension(project_root):
+        if isinstance(extension, Failure):
+            found.append(extension)
+        else:
+            extensions[path] = extension
+    manifests = [CORE.manifest or Path(NAME), Path(NAME)]
+    servers: list[Crate] = [] if extensions or found else list(DOCUMENTED)
+    packages = workspace_packages(project_root)
+    for path, extension in extensions.items():
+        if extension.type == "mcp" and extension.enabled and not extension.dev_only:
+            known = frozenset() if isinstance(packages, Failure) else packages
+            crate = _crate(project_root, path, extension, known)
+            if isinstance(crate, Failure):
+                found.append(crate)
+            else:
+                servers.append(crate)
+    manifests += [crate.manifest for crate in servers if crate.manifest]
+    read = (read_manifest(project_root, path) for path in dict.fromkeys(manifests))
+    found += [manifest for manifest in read if isinstance(manifest, Failure)]
+    twice = _claimed_twice(_merged((CORE, *servers)))
+    return tuple(dict.fromkeys((*found, *((twice,) if twice else ()))))
 
 
 def _servers(project_root: Path, extensions: dict[Path, Extension]) -> tuple[Crate, ...] | Failure:

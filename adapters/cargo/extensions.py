@@ -35,18 +35,24 @@ class _Manifest(msgspec.Struct, frozen=True):
 def read_extensions(project_root: Path) -> dict[Path, Extension] | Failure:
     """Each extension by its manifest's path, relative to the root; in the order of the paths."""
     found: dict[Path, Extension] = {}
+    for path, extension in each_extension(project_root):
+        if isinstance(extension, Failure):
+            return extension
+        found[path] = extension
+    return found
+
+
+def each_extension(project_root: Path) -> Iterator[tuple[Path, Extension | Failure]]:
+    """Each manifest's path, relative to the root, with what it says or why it cannot be used."""
     try:
         manifests = sorted(_manifests(project_root / FOLDER, project_root, set()))
     except OSError as error:
-        return project_files.refused(
-            FOLDER, Kind.NO_SUCH_PACKAGE, f"cannot be searched: {error.strerror}: {error.filename}"
-        )
+        why = f"cannot be searched: {error.strerror}: {error.filename}"
+        yield FOLDER, project_files.refused(FOLDER, Kind.NO_SUCH_PACKAGE, why)
+        return
     for path in manifests:
-        extension = _read(project_root, path.relative_to(project_root))
-        if isinstance(extension, Failure):
-            return extension
-        found[path.relative_to(project_root)] = extension
-    return found
+        relative = path.relative_to(project_root)
+        yield relative, _read(project_root, relative)
 
 
 def _manifests(folder: Path, project_root: Path, seen: set[str]) -> Iterator[Path]:

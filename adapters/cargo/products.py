@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 from deployer.adapters.cargo import hashing
 from deployer.adapters.cargo.hashing import Fingerprint, Unusable
 from deployer.adapters.cargo.messages import Artifact, package_name
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.text import clean
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
@@ -70,6 +72,23 @@ async def damaged(binaries: Sequence[Binary]) -> tuple[Binary, ...]:
         for binary, now in zip(binaries, found, strict=True)
         if now != Fingerprint(binary.size, binary.sha256)
     )
+
+
+async def leaking(binaries: Sequence[Binary], leaks: Leaks) -> Failure | None:
+    """The failure of the first binary that holds one of `leaks`."""
+    threads = hashing.limiter()
+    for binary in binaries:
+        try:
+            leaks_it = await to_thread.run_sync(leaks.in_file, binary.path, limiter=threads)
+        except OSError as error:
+            cause = f"{clean(str(binary.path))} cannot be read: {error.strerror}"
+            return _failure(Kind.BINARY_UNUSABLE, cause)
+        if leaks_it:
+            cause = (
+                f"{binary.name} holds a password that this deploy knows (env! or a build script)"
+            )
+            return _failure(Kind.SECRET_IN_BINARY, cause)
+    return None
 
 
 def left_over(binaries: Iterable[Binary]) -> Failure | None:

@@ -17,6 +17,7 @@ from deployer.adapters.cargo.failures import failure
 from deployer.adapters.cargo.products import Product
 from deployer.adapters.cargo.transcript import LockAwaited, Transcript
 from deployer.adapters.cargo.watch import BuildWatch, Patience, oom_kills
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.process.job import Job, LineSplitter, NotStarted, run
 from deployer.adapters.process.programs import find_program
 from deployer.adapters.text import clean
@@ -40,25 +41,39 @@ class Cargo:
         sqlx_offline: bool = False,
         program: str = "cargo",
         patience: Patience | None = None,
+        leaks: Leaks | None = None,
     ) -> None:
-        """Find `program` by PATH of `environment`, once: what is found now is run later."""
+        """Find `program` by PATH of `environment`, once: what is found now is run later.
+
+        `leaks`: what no binary may hold.
+        """
+        self._leaks: Final = leaks or Leaks()
         self._program: Final = program
         self._path: Final = find_program(program, environment)
         self._environment: Final = cargo_environment(
             environment, database_url, sqlx_offline=sqlx_offline
         )
-        self._queries_checked: Final = bool(database_url) or sqlx_offline
+        offline = "the offline cache of sqlx" if sqlx_offline else ""
+        self._queries: Final = "the database of DATABASE_URL" if database_url else offline
         self._patience: Final = patience or Patience()
 
     def crates(self, project_root: Path) -> tuple[Crate, ...] | Failure:
         """Which builds the project needs; reads manifests only."""
         return project_crates.crates(project_root)
 
-    async def check(self, project_root: Path) -> str | Failure:
-        """cargo's version, `1.95.0`, once it is clear that a build could begin."""
-        if not self._queries_checked:
+    def crate_flaws(self, project_root: Path) -> tuple[Failure, ...]:
+        """All that is wrong with the manifests; `crates` tells the first."""
+        return project_crates.flaws(project_root)
+
+    def queries(self) -> str | Failure:
+        """What sqlx checks the queries against: a database, or its offline cache."""
+        if not self._queries:
             # With a warm target/ a build without it succeeds, and fails at the next change (measured).
             return _failure(Kind.DATABASE_URL_MISSING, "DATABASE_URL is not set")
+        return self._queries
+
+    async def check(self, project_root: Path) -> str | Failure:
+        """cargo's version, `1.95.0`."""
         ended = await self._call(project_root, ("--version",), self._watch(project_root), _unheard)
         if isinstance(ended, Failure):
             return ended
@@ -84,7 +99,10 @@ class Cargo:
             if isinstance(ended, Failure):
                 return ended
             products += (Product(crate, artifact) for artifact in ended.artifacts)
-        return await cargo_products.prove(target_dir(project_root), crates, products, emit)
+        binaries = await cargo_products.prove(target_dir(project_root), crates, products, emit)
+        if isinstance(binaries, Failure):
+            return binaries
+        return await cargo_products.leaking(binaries, self._leaks) or binaries
 
     async def damaged(self, binaries: Sequence[Binary]) -> tuple[Binary, ...]:
         """Those that are gone or are not what Building left."""

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self, TypeVar
 
@@ -12,11 +13,13 @@ from anyio import CapacityLimiter, from_thread, to_thread
 from deployer.adapters.context.plan import (
     ContextPlan,
     context_failure,
+    context_flaws,
     plan_context,
     read_failure,
 )
 from deployer.adapters.context.project_tree import Node
 from deployer.adapters.context.tar import ChangedError, UnreadableError, write_tar
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
 from deployer.ports import ContextSummary, ImageOrder
@@ -54,9 +57,13 @@ class PackedContext:
 class BuildContext:
     """Plans and packs contexts, off the event loop."""
 
-    def __init__(self, *, mtime: int = 0) -> None:
-        """Give each member the time `mtime` (SOURCE_DATE_EPOCH), so that equal files are equal."""
+    def __init__(self, *, mtime: int = 0, leaks: Leaks | None = None) -> None:
+        """Give each member the time `mtime` (SOURCE_DATE_EPOCH), so that equal files are equal.
+
+        `leaks`: what no file of a context may hold.
+        """
         self._mtime = mtime
+        self._leaks = leaks or Leaks()
 
     async def survey(self, order: ImageOrder, pending: frozenset[str]) -> ContextSummary | Failure:
         """Check each COPY source; `pending` are paths that Building will make."""
@@ -66,6 +73,14 @@ class BuildContext:
             )
         )
         return plan if isinstance(plan, Failure) else summarise(plan)
+
+    async def flaws(self, order: ImageOrder, pending: frozenset[str]) -> tuple[Failure, ...]:
+        """All that is wrong with it; `survey` tells the first."""
+        return await _in_thread(
+            lambda: context_flaws(
+                order.project_root, order.dockerfile, pending, from_thread.check_cancelled
+            )
+        )
 
     async def pack(self, order: ImageOrder) -> PackedContext | Failure:
         """Plan and write the tar, complete before any engine sees a byte.
@@ -80,6 +95,9 @@ class BuildContext:
         )
         if isinstance(plan, Failure):
             return plan
+        leak = self._leak(order.project_root, plan)
+        if leak is not None:
+            return leak
         try:
             with ExitStack() as stack:
                 file = stack.enter_context(tempfile.TemporaryFile())
@@ -98,6 +116,18 @@ class BuildContext:
         return PackedContext(
             file=file, size=size, dockerfile=plan.dockerfile, summary=summarise(plan)
         )
+
+    def _leak(self, root: Path, plan: ContextPlan) -> Failure | None:
+        """The failure of the first file that holds a secret, whatever it is called."""
+        try:
+            for entry in plan.entries:
+                from_thread.check_cancelled()
+                if entry.node is Node.FILE and self._leaks.in_file(root / entry.path):
+                    cause = f"{entry.path} holds a password that this deploy knows"
+                    return context_failure(Kind.SECRET_IN_IMAGE, cause)
+        except OSError as error:
+            return read_failure(error)
+        return None
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:

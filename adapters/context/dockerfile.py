@@ -55,6 +55,7 @@ class Dockerfile:
 
     sources: tuple[Source, ...]
     base_images: tuple[str, ...]  # stages of the same file are none
+    platforms: tuple[str, ...] = ()  # that the last stage asks for, in so many words
 
 
 class _DockerfileError(Exception):
@@ -76,7 +77,9 @@ def parse_dockerfile(text: str) -> Dockerfile | Failure:
         reader.finish()
     except (DockerfileSyntaxError, _DockerfileError) as error:
         return _syntax_failure(str(error))
-    return Dockerfile(tuple(reader.sources), tuple(dict.fromkeys(reader.base_images)))
+    return Dockerfile(
+        tuple(reader.sources), tuple(dict.fromkeys(reader.base_images)), reader.platforms
+    )
 
 
 def _syntax_failure(cause: str) -> Failure:
@@ -101,6 +104,7 @@ class _Reader:
     def __init__(self, escape_token: str) -> None:
         self.sources: list[Source] = []
         self.base_images: list[str] = []
+        self.platforms: tuple[str, ...] = ()
         self._escape = escape_token
         self._global_args: dict[str, str] = {}
         self._stages: dict[str, _Stage] = {}
@@ -132,6 +136,9 @@ class _Reader:
             raise _DockerfileError(
                 instruction.start_line, "FROM requires either one or three arguments"
             )
+        # One with a variable in it ($BUILDPLATFORM) is the builder's to know.
+        asked = (flag.removeprefix("--platform=") for flag in instruction.flags)
+        self.platforms = tuple(each for each in asked if each[:2] != "--" and "$" not in each)
         image = self._expanded(instruction, words[0], self._global_args)
         parent = self._stages.get(image.lower())
         if parent is None and image != "scratch":

@@ -7,6 +7,7 @@ for success), and dockerd does not apply the ignore file to a tar.
 import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,8 @@ from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
 from deployer.states.flow import State
 
+# What Fly.io's machines run, as a last stage may name it.
+_PLATFORMS: Final = frozenset({"linux/amd64", "amd64", "linux/x86_64", "linux"})
 # A path that was listed a moment ago, and is now gone or something else.
 _CHANGED: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
@@ -63,6 +66,27 @@ def plan_context(
         return read_failure(error)
 
 
+def context_flaws(
+    root: Path,
+    dockerfile: Path,
+    pending: frozenset[str] = frozenset(),
+    checkpoint: Callable[[], None] = lambda: None,
+) -> tuple[Failure, ...]:
+    """All that is wrong with the context, one failure a source. Blocks as `plan_context` does."""
+    return _Planner(ProjectTree(root), pending, checkpoint).flaws(dockerfile)
+
+
+def _judged(work: Callable[[], object]) -> Failure | None:
+    """Why `work` was refused; None if it was not."""
+    try:
+        work()
+    except RefusedError as refused:
+        return context_failure(refused.kind, str(refused))
+    except OSError as error:
+        return read_failure(error)
+    return None
+
+
 def context_failure(kind: Kind, cause: str) -> Failure:
     """A failure of the build context."""
     return Failure(phase=State.IMAGING, kind=kind, cause=clean(cause))
@@ -84,11 +108,21 @@ class _Planner:
         self._pending = pending
         self._entries = Entries(tree, checkpoint)
 
-    def plan(self, dockerfile: Path) -> ContextPlan:
+    def flaws(self, dockerfile: Path) -> tuple[Failure, ...]:
+        parsed: list[Dockerfile] = []
+        found = [_judged(lambda: parsed.append(self._begun(dockerfile)[1]))]
+        sources = parsed[0].sources if parsed else ()
+        found += [_judged(partial(self._take, source)) for source in sources]
+        return tuple(dict.fromkeys(failure for failure in found if failure))
+
+    def _begun(self, dockerfile: Path) -> tuple[str, Dockerfile]:
         # Both files belong to each context, whatever the rules say: there are no rules yet.
         found = self._dockerfile(dockerfile)
         self._entries.rules = self._ignore_rules(dockerfile)
-        parsed = self._parsed(found)
+        return found, self._parsed(found)
+
+    def plan(self, dockerfile: Path) -> ContextPlan:
+        found, parsed = self._begun(dockerfile)
         for source in parsed.sources:
             self._take(source)
         return ContextPlan(
@@ -128,6 +162,9 @@ class _Planner:
             raise RefusedError(Kind.DOCKERFILE_SYNTAX, f"{dockerfile}: {error}") from error
         if isinstance(parsed, Failure):
             raise RefusedError(parsed.kind, f"{dockerfile}: {parsed.cause}")
+        for platform in parsed.platforms:
+            if platform not in _PLATFORMS:
+                raise RefusedError(Kind.WRONG_PLATFORM, f"{dockerfile}: FROM --platform={platform}")
         return parsed
 
     # -- One COPY source.

@@ -10,11 +10,13 @@ from deployer.adapters.context.build_context import PackedContext
 from deployer.adapters.docker.client import (
     LocalImage,
     client_failure,
+    described,
     engine_message,
     inspected,
 )
 from deployer.adapters.docker.messages import build_failure
 from deployer.adapters.docker.streams import BuildStream, Teller
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.text import clean
 from deployer.events import Progress
 from deployer.failures import Failure, Kind
@@ -30,8 +32,14 @@ _PIECE: Final = (
 class Build:
     """Sends a packed context and follows the engine until the image is there."""
 
-    def __init__(self, packed: PackedContext, tag: str, teller: Teller, idle: float) -> None:
-        """Build `packed` as `tag`; `idle` is how long the engine may be silent, in seconds."""
+    def __init__(
+        self, packed: PackedContext, tag: str, teller: Teller, idle: float, leaks: Leaks
+    ) -> None:
+        """Build `packed` as `tag`; `idle` is how long the engine may be silent, in seconds.
+
+        `leaks`: what the image may not tell.
+        """
+        self._leaks = leaks
         self._packed = packed
         self._tag = tag
         self._teller = teller
@@ -63,7 +71,14 @@ class Build:
         self._stream.finish()
         if self._stream.image_id is None:
             return self._failure(Kind.ENGINE_DIED, "the build ended without an image id")
-        return self._checked(self._stream.image_id, await inspected(engine, self._tag))
+        image = self._checked(self._stream.image_id, await inspected(engine, self._tag))
+        if isinstance(image, Failure) or not self._leaks:
+            return image
+        # ARG and ENV stay in the image for whoever can pull it.
+        if self._leaks.in_bytes(await described(engine, self._tag)):
+            cause = "the image's history or configuration holds a password that this deploy knows"
+            return self._failure(Kind.SECRET_IN_IMAGE, cause)
+        return image
 
     def trouble(self, error: Exception) -> Failure:
         """What one of CLIENT_ERRORS means for this build."""

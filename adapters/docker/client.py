@@ -1,6 +1,7 @@
 """One connection to the engine: opened for one operation, and really ended with it."""
 
 import errno
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -157,6 +158,13 @@ async def inspected(engine: aiodocker.Docker, name: str) -> LocalImage | None:
         architecture=str(found["Architecture"]),
         size=int(found["Size"]),
     )
+
+
+async def described(engine: aiodocker.Docker, name: str) -> bytes:
+    """Configuration and history of an image, as the engine tells them. Raises CLIENT_ERRORS."""
+    with anyio.fail_after(_CALL_SECONDS):
+        told = (await engine.images.inspect(name), await engine.images.history(name))
+    return json.dumps(told, ensure_ascii=False).encode()
 
 
 async def tag(engine: aiodocker.Docker, name: str, target: ImageRef) -> None:

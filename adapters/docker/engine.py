@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import aiodocker
@@ -24,6 +25,7 @@ from deployer.adapters.docker.client import (
 from deployer.adapters.docker.messages import push_failure
 from deployer.adapters.docker.push import Push
 from deployer.adapters.docker.streams import Teller
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.text import clean
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
@@ -55,11 +57,16 @@ class Docker:
         context: BuildContext,
         endpoint: str | None = None,
         patience: Patience | None = None,
+        leaks: Leaks | None = None,
     ) -> None:
-        """Talk to `endpoint` (unix://…, tcp://…); None: where DOCKER_HOST or a context points."""
+        """Talk to `endpoint` (unix://…, tcp://…); None: where DOCKER_HOST or a context points.
+
+        `leaks`: what no image may tell.
+        """
         self._context = context
         self._endpoint = endpoint
         self._patience = patience or Patience()
+        self._leaks = leaks or Leaks()
 
     async def ping(self) -> EngineInfo | Failure:
         """Who answers at the engine's address. Its failures belong to Imaging."""
@@ -83,8 +90,23 @@ class Docker:
             for warning in packed.summary.warnings:
                 emit(Warned(text=warning))
             teller = Teller(emit, anyio.current_time)
-            build = Build(packed, order.local_tag, teller, self._patience.build)
+            build = Build(packed, order.local_tag, teller, self._patience.build, self._leaks)
             return await self._operate(build.run, build.trouble)
+
+    async def data_root(self) -> Path | Failure | None:
+        """Where it keeps images, if that is a directory of this machine."""
+
+        async def ask(engine: aiodocker.Docker) -> Path | None:
+            with anyio.fail_after(self._patience.ping):
+                told = await engine.system.info()
+            root = Path(str(told.get("DockerRootDir") or ""))
+            # Behind a socket of this machine; an engine in a virtual machine has its own disk.
+            is_here = shown_endpoint(engine).startswith("unix://") and root.is_absolute()
+            return root if is_here and await anyio.Path(root).is_dir() else None
+
+        return await self._operate(
+            ask, lambda error: client_failure(error, State.IMAGING, Kind.ENGINE_DIED)
+        )
 
     async def image_id(self, name: str) -> ImageId | Failure | None:
         """The id behind a local name; None when there is none. Its failures belong to Pushing."""
@@ -150,4 +172,5 @@ def _engine_info(endpoint: str, version: Mapping[str, Any]) -> EngineInfo:
         endpoint=clean(endpoint),
         version=clean(str(version["Version"])),
         vendor=clean(podman or "Docker Engine"),
+        platform=clean(f"{version.get('Os', '')}/{version.get('Arch', '')}".strip("/")),
     )

@@ -68,13 +68,18 @@ class Answer:
         return "html" in self.headers.get("content-type", "").lower()
 
     @property
+    def date(self) -> float | None:
+        """When it was sent by the server's clock, in seconds since the epoch."""
+        return _date(self.headers.get("date", ""))
+
+    @property
     def retry_after(self) -> float | None:
         """Seconds that the server asks to wait, from its seconds or its date."""
         value = self.headers.get("retry-after", "").strip()
         if _SECONDS.fullmatch(value):
             return float(value)
         # Its date counts from its own clock, which may differ from ours.
-        until, now = _date(value), _date(self.headers.get("date", ""))
+        until, now = _date(value), self.date
         return None if until is None or now is None else max(0.0, until - now)
 
 

@@ -18,6 +18,7 @@ from deployer.adapters.management.errors import (
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
 from deployer.model import Deployment, ImageRef, InvalidNameError, Login, Secret, TenantStatus
+from deployer.ports import Account
 from deployer.states.flow import State
 
 FLY_REGISTRY: Final = "registry.fly.io"
@@ -53,7 +54,28 @@ class _Status(msgspec.Struct):
     capabilities: object = None
 
 
-_Shape = TypeVar("_Shape", _Token, _Status)
+class _User(msgspec.Struct):
+    email: object = None
+
+
+class _Me(msgspec.Struct):
+    """The part of auth/me that is shown."""
+
+    user: _User
+
+
+_Shape = TypeVar("_Shape", _Token, _Status, _Me)
+
+
+def read_account(answer: Answer) -> Account | Failure:
+    """Whom an answer of `GET auth/me` names, and when it was given by the server's clock."""
+    failure = get_failure(State.AUTHENTICATING, answer)
+    if failure is not None:
+        return failure
+    me = _payload(answer, _Me)
+    if me is None:
+        return answer_failure(State.AUTHENTICATING, Kind.NOT_THE_API, answer, "no user in it")
+    return Account(user=text(me.user.email) or "a user without a name", server_time=answer.date)
 
 
 def read_login(answer: Answer, registries: Collection[str], *, loopback: bool) -> Login | Failure:
@@ -106,7 +128,7 @@ def read_deployment(answer: Answer) -> Deployment | Failure:
     status = _payload(answer, _Status)
     if status is None:
         failed = error_code(answer) == UPDATE_FAILED
-        kind = Kind.UPDATE_FAILED if failed else Kind.OUTCOME_UNKNOWN
+        kind = Kind.UPDATE_FAILED if failed else Kind.ANSWER_UNREADABLE
         return deploy_failure(kind, answer)
     word = _word(status)
     if word.lower() in _FAILED_WORDS:

@@ -9,7 +9,12 @@ import msgspec
 from deployer.adapters.http.answer import Answer, Trouble
 from deployer.adapters.http.client import DEADLINE_SECONDS, Http
 from deployer.adapters.http.url import ApiUrl, Url
-from deployer.adapters.management.answers import read_deployment, read_login, read_status
+from deployer.adapters.management.answers import (
+    read_account,
+    read_deployment,
+    read_login,
+    read_status,
+)
 from deployer.adapters.management.errors import (
     NO_TENANT,
     deploy_failure,
@@ -27,6 +32,7 @@ from deployer.model import (
     TenantStatus,
     parse_tenant,
 )
+from deployer.ports import Account
 from deployer.states.flow import State
 
 DEPLOY_SECONDS: Final = 120.0  # the server may wait for the machine before it answers
@@ -52,6 +58,13 @@ class Management:
         self._deploy_deadline = deploy_deadline
         # A server on another machine must not point the engine at this one.
         self._loopback = Url.parse(api_url).is_loopback
+
+    async def account(self) -> Account | Failure:
+        """GET auth/me. Safe to repeat."""
+        answer = await self._send("GET", "/api/v1/auth/me")
+        if isinstance(answer, Trouble):
+            return get_trouble(State.AUTHENTICATING, answer)
+        return read_account(answer)
 
     async def registry_login(self, tenant: str) -> Login | Failure:
         """GET registry-token. Safe to repeat."""
@@ -114,9 +127,26 @@ class Management:
         content: bytes | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> Answer | Trouble:
+        return await self._send(
+            method,
+            f"/api/v1/tenants/{tenant}{route}",
+            headers=headers,
+            content=content,
+            deadline_seconds=deadline_seconds,
+        )
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+    ) -> Answer | Trouble:
         return await self._http.call(
             method,
-            f"{self._api_url}/api/v1/tenants/{tenant}{route}",
+            f"{self._api_url}{path}",
             headers={"authorization": f"Bearer {self._token.reveal()}", **(headers or {})},
             content=content,
             deadline_seconds=deadline_seconds,

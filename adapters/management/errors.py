@@ -24,16 +24,19 @@ _GET_FAULTS: Final = {
     Fault.SLOW: Kind.API_UNAVAILABLE,
     Fault.UNREADABLE: Kind.NOT_THE_API,
 }
-_NOT_SENT_KINDS: Final = {
+_DEPLOY_FAULTS: Final = {
     Fault.URL: Kind.API_URL_INVALID,
     Fault.HEADER: Kind.DEPLOY_LOGIN_REFUSED,
     Fault.UNREACHABLE: Kind.NOT_SENT,
     Fault.TLS: Kind.NOT_SENT,
+    Fault.CUT: Kind.OUTCOME_UNKNOWN,
+    Fault.SLOW: Kind.OUTCOME_UNKNOWN,
+    Fault.UNREADABLE: Kind.ANSWER_UNREADABLE,
 }
 _DEPLOY_KINDS: Final = {
     401: Kind.DEPLOY_LOGIN_REFUSED,
     403: Kind.DEPLOY_FORBIDDEN,
-    408: Kind.OUTCOME_UNKNOWN,
+    408: Kind.SERVER_ERROR,
     409: Kind.DEPLOY_RUNNING,
     429: Kind.DEPLOY_RATE_LIMIT,
 }
@@ -43,6 +46,7 @@ _DEPLOY_CODES: Final = {
     "image_not_found": Kind.IMAGE_NOT_FOUND,
     NO_TENANT: Kind.DEPLOY_NO_TENANT,
     "idempotency_mismatch": Kind.DEPLOY_INVALID,
+    "idempotency_in_progress": Kind.KEY_IN_PROGRESS,
 }
 UPDATE_FAILED: Final = "machine_update_failed"
 
@@ -59,7 +63,7 @@ def deploy_kind(answer: Answer) -> Kind | None:
         return Kind.DEPLOY_REDIRECTED
     # A 5xx may come from a proxy in between, after the work was done.
     if not answer.is_refusal:
-        return Kind.OUTCOME_UNKNOWN
+        return Kind.SERVER_ERROR
     if code in _DEPLOY_CODES:
         return _DEPLOY_CODES[code]
     if answer.status == HTTPStatus.NOT_FOUND:
@@ -88,8 +92,7 @@ def get_trouble(phase: State, trouble: Trouble) -> Failure:
 
 def deploy_trouble(trouble: Trouble) -> Failure:
     """The failure of a POST deploy without a usable answer."""
-    kind = _NOT_SENT_KINDS.get(trouble.fault, Kind.OUTCOME_UNKNOWN)
-    return Failure(phase=State.DEPLOYING, kind=kind, cause=trouble.cause)
+    return Failure(phase=State.DEPLOYING, kind=_DEPLOY_FAULTS[trouble.fault], cause=trouble.cause)
 
 
 def error_code(answer: Answer) -> str | None:

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from deployer.adapters.http.answer import Answer
-from deployer.adapters.http.url import Url, is_loopback
+from deployer.adapters.http.url import Url
 from deployer.model import InvalidNameError, Login
 
 _CHALLENGE: Final = re.compile(r"(?:^|[\s,])Bearer\s+(.+)", re.IGNORECASE)
@@ -63,7 +63,7 @@ def _same_site(realm: str, registry: str) -> bool:
     The same host, one below it, or one above it. Not a sibling: a.fly.dev and b.fly.dev belong
     to strangers, and only a list of public suffixes could tell.
     """
-    if realm == registry or (is_loopback(realm) and is_loopback(registry)):
+    if realm == registry:
         return True
     named = not realm.replace(".", "").isdigit() and "." in realm
     return named and (realm.endswith(f".{registry}") or registry.endswith(f".{realm}"))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 
@@ -15,6 +15,7 @@ from deployer.adapters.registry.errors import (
     registry_refusal,
     registry_trouble,
 )
+from deployer.adapters.registry.uploads import session_path
 from deployer.failures import Failure, Kind
 from deployer.model import Digest, ImageRef, InvalidNameError, Login, parse_digest
 
@@ -59,6 +60,26 @@ class Registry:
         return registry_failure(
             Kind.NOT_A_REGISTRY, "/v2/ answers 200, but not as a registry does", answer
         )
+
+    async def may_push(self, ref: ImageRef, login: Login) -> Failure | None:
+        """Open an upload session for `ref`'s repository and end it: None when uploads are let in."""
+        upload = _Request(
+            registry=ref.registry,
+            path=f"{ref.repository}/blobs/uploads/",
+            method="POST",
+            scope=f"repository:{ref.repository}:pull,push",
+            content=b"",
+        )
+        answer = await self._ask(upload, login)
+        if isinstance(answer, Failure):
+            return answer
+        if answer.status != HTTPStatus.ACCEPTED:
+            return registry_refusal(answer)
+        session = session_path(answer, ref.registry)
+        if session is not None:
+            # A registry that does not end it on demand ends it by its own clock.
+            await self._ask(replace(upload, path=session, method="DELETE", content=None), login)
+        return None
 
     async def digest(self, ref: ImageRef, login: Login) -> Digest | Failure | None:
         """HEAD the manifest; None when the registry has none under this tag."""

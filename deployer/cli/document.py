@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from deployer.cli.report import Report, resume_command
+from deployer.doctor.finding import Finding, Level
 from deployer.failures import ExitCode, Failure
 from deployer.model import Phase, RunRecord
 from deployer.settings.values import Refusal
@@ -110,17 +111,34 @@ def of_preflight(report: "Preflight", code: int) -> Document:
         "image": str(report.target) if report.target else None,
         "git_sha": report.revision.short_sha,
         "dirty": report.revision.dirty,
-        "checks": [
-            {
-                "name": check.name,
-                "ok": check.ok,
-                "text": check.text,
-                "failure": of_failure(check.failure) if check.failure else None,
-            }
-            for check in report.checks
-        ],
+        "checks": of_findings(report.checks),
         "warnings": list(report.warnings),
     }
+
+
+def of_doctor(findings: Sequence[Finding], code: int) -> Document:
+    """Everything that was looked at."""
+    return {
+        "exit_code": code,
+        "failed": sum(finding.level is Level.FAIL for finding in findings),
+        "warned": sum(finding.level is Level.WARN for finding in findings),
+        "checks": of_findings(findings),
+    }
+
+
+def of_findings(findings: Sequence[Finding]) -> list[Document]:
+    """Checks, one by one."""
+    return [
+        {
+            "name": finding.name,
+            "level": finding.level,
+            "ok": finding.ok,
+            "text": finding.text,
+            "remedy": finding.remedy,
+            "failure": of_failure(finding.failure) if finding.failure else None,
+        }
+        for finding in findings
+    ]
 
 
 def of_record(record: RunRecord) -> Document:

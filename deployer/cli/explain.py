@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from deployer.behaviours import BEHAVIOURS, Behaviour
 from deployer.cli import document
 from deployer.cli.program import invocation
 from deployer.cli.wording import Line
@@ -24,16 +25,20 @@ _BY_LETTER: Final = {state.title[0]: state for state in WORKING}
 def explain(ctx: click.Context, failure: str) -> int:
     """Explain the failure id FAILURE, as P01."""
     cli = invocation(ctx)
-    kind = _find(failure)
-    cli.answer(lambda: _document(kind), _lines(kind))
+    found = _find(failure)
+    if isinstance(found, Kind):
+        cli.answer(lambda: _document(found), _lines(found))
+    else:
+        cli.answer(lambda: _behaviour_document(found), _behaviour_lines(found))
     return ExitCode.DONE
 
 
-def _find(text: str) -> Kind:
-    for kind in Kind:
-        if text.lower() in (kind.id.lower(), kind.name.lower()):
-            return kind
-    near = difflib.get_close_matches(text.upper(), [kind.id for kind in Kind], n=3, cutoff=0.4)
+def _find(text: str) -> Kind | Behaviour:
+    rows: tuple[Kind | Behaviour, ...] = (*Kind, *BEHAVIOURS)
+    for row in rows:
+        if text.lower() in (row.id.lower(), row.name.lower()):
+            return row
+    near = difflib.get_close_matches(text.upper(), [row.id for row in rows], n=3, cutoff=0.4)
     meant = f"; did you mean {', '.join(near)}?" if near else ""
     raise click.UsageError(f"no failure has the id {text!r}{meant}")
 
@@ -81,4 +86,25 @@ def _document(kind: Kind) -> document.Document:
         "retriable": kind.retriable,
         "resume_at": kind.resume_at or phase,
         "failure_exit_code": _code(kind),
+    }
+
+
+def _behaviour_lines(behaviour: Behaviour) -> Iterator[Line]:
+    phase = behaviour.phase.title if behaviour.phase else "the tool itself"
+    yield Line(f"{behaviour.id}  {behaviour.name}  ({phase})")
+    yield Line("")
+    yield from (Line(line) for line in textwrap.wrap(behaviour.text, _WIDTH))
+    if behaviour.reported:
+        yield Line("")
+        yield Line(f"reported as  {behaviour.reported.id}, if it lasts")
+
+
+def _behaviour_document(behaviour: Behaviour) -> document.Document:
+    return {
+        "exit_code": ExitCode.DONE,
+        "id": behaviour.id,
+        "kind": behaviour.name.replace(" ", "_"),
+        "phase": behaviour.phase,
+        "text": behaviour.text,
+        "reported_as": behaviour.reported.id if behaviour.reported else None,
     }

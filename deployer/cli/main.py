@@ -16,6 +16,7 @@ NAME: Final = "deployer"
 FIRST_STEPS: Final = """\
 deployer deploy --profile NAME   compile, image, push, run, and prove that it runs
 deployer deploy --dry-run        look at everything, change nothing
+deployer doctor                  what is missing here, and what to do about it
 deployer sandbox demo            try it without an account
 deployer --help                  all commands, options and exit codes
 """
@@ -26,6 +27,7 @@ _COMMANDS: Final = {
     "status": Lazy("deployer.cli.records:status", "The newest run, and what to do next."),
     "history": Lazy("deployer.cli.records:history", "The runs, newest first."),
     "show": Lazy("deployer.cli.records:show", "One run with its events."),
+    "doctor": Lazy("deployer.cli.doctor:doctor", "Look at everything that a deploy needs."),
     "explain": Lazy("deployer.cli.explain:explain", "What a failure id means."),
     "sandbox": Lazy("deployer.sandbox.command:group", "A Management API and a registry to try."),
 }

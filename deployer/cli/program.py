@@ -31,7 +31,10 @@ class Deploys(Protocol):
     """What the command line asks of a Deployer."""
 
     async def preflight(self, request: "DeployRequest") -> "Preflight":
-        """Look, without an effect."""
+        """Look at what a deploy needs, without an effect."""
+
+    async def doctor(self, request: "DeployRequest", *, api: bool = True) -> "Preflight":
+        """Look at everything, without an effect."""
 
     async def deploy(
         self,

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from deployer.adapters.text import clean
 from deployer.cli.output import Style
 from deployer.cli.report import Report
+from deployer.doctor.finding import Finding, Level
 from deployer.failures import Failure
 from deployer.model import Facts, Phase, WaitPolicy
 from deployer.states.flow import State
 
 if TYPE_CHECKING:
     from deployer.events import Progress, Retrying, Waiting
-    from deployer.preflight import Check, Preflight
+    from deployer.preflight import Preflight
 
 DETAILS_MAX: Final = 40  # lines of a tool that are shown below a failure
 _ID_SHOWN: Final = 19  # characters: sha256: and 12 digits
@@ -143,6 +144,8 @@ def _failed(report: Report, failure: Failure) -> Iterator[Line]:
         yield Line(f"  {kind.resolution}")
     else:  # one line: what, where, what to do
         yield Line(f"not started: {kind.id} {failure.cause} → {kind.resolution}", Style.BAD)
+    if failure.retry_after:
+        yield Line(f"  the other side asks to wait {duration(failure.retry_after)}")
     if report.resume:
         yield Line(f"  {kept(report.phases)}next: {report.resume}")
     yield Line(f"  more: deployer explain {failure.kind.id}", Style.DIM)
@@ -171,17 +174,29 @@ def plan(report: "Preflight", wait: WaitPolicy) -> Iterator[Line]:
     yield Line(f"tenant   {request.tenant}")
     yield Line(f"image    {report.target or 'not known yet'}")
     yield Line(f"commit   {report.revision.short_sha}{dirty}")
-    yield from (_check(check) for check in report.checks)
-    yield from (Line(f"  warning: {warning}", Style.WARN) for warning in report.warnings)
+    yield from findings(report.checks)
     yield Line(f"steps    {_steps(skip_push=request.skip_push)}")
     yield Line(f"proof    {_proof(wait)}")
 
 
-def _check(check: "Check") -> Line:
-    if check.failure is None:
-        return Line(f"  ok     {check.name}: {check.text}")
-    kind = check.failure.kind
-    return Line(f"  FAILED {check.name}: {kind.id} {check.text}: {kind.resolution}", Style.BAD)
+def findings(found: Sequence[Finding]) -> Iterator[Line]:
+    """What checks found, one line each."""
+    return (_finding(each) for each in found)
+
+
+def _finding(found: Finding) -> Line:
+    text = clean(f"{found.name}: {found.text}", limit=1000)
+    match found.level:
+        case Level.FAIL if found.failure is not None:
+            kind = found.failure.kind
+            named = clean(f"{found.name}: {kind.id} {found.text}", limit=1000)
+            return Line(f"  FAILED {named}: {kind.resolution}", Style.BAD)
+        case Level.WARN:
+            return Line(f"  warn   {text}: {found.remedy}", Style.WARN)
+        case Level.SKIPPED:
+            return Line(f"  -      {text}", Style.DIM)
+        case _:
+            return Line(f"  ok     {text}")
 
 
 def _steps(*, skip_push: bool) -> str:
@@ -195,3 +210,12 @@ def _proof(wait: WaitPolicy) -> str:
         return "none: --no-wait ends with the server's answer"
     stable = f", stable for {duration(wait.stability)}" if wait.stability else ""
     return f"status and health within {duration(wait.timeout)}{stable}"
+
+
+def verdict(found: Sequence[Finding]) -> Line:
+    """How many checks ended how."""
+    failed = sum(each.level is Level.FAIL for each in found)
+    warned = sum(each.level is Level.WARN for each in found)
+    passed = sum(each.level is Level.PASS for each in found)
+    style = Style.BAD if failed else Style.WARN if warned else Style.GOOD
+    return Line(f"{failed} failed, {warned} warned, {passed} passed; nothing was changed", style)

@@ -5,15 +5,16 @@ systemprompt itself reads, `.systemprompt/`, `deployer.toml`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from deployer.model import WaitPolicy
+from deployer.model import DeployRequest, Secret, WaitPolicy
 from deployer.settings import config_file, project
 from deployer.settings.access import Access, find_access
+from deployer.settings.config_file import ConfigFile
 from deployer.settings.database import Database, find_database
 from deployer.settings.target import Inputs, Target, find_target
-from deployer.settings.values import Flags, Refusal, Settings, state_directory
+from deployer.settings.values import PRODUCTION_API, Flags, Refusal, Settings, state_directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,18 @@ class Loaded:
     project: Project
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """All that was found, and all that is wrong with it."""
+
+    refusals: tuple[Refusal, ...]
+    inputs: Inputs | None = None  # None: there is no project
+    access: Access | None = None
+    target: Target | None = None
+    state_dir: Path | None = None
+    database: Database = field(default_factory=Database)
+
+
 def load(
     flags: Flags, environ: Mapping[str, str], directory: Path, now: float
 ) -> Loaded | tuple[Refusal, ...]:
@@ -48,34 +61,66 @@ def load(
 
     `now` is in seconds since the epoch: an expired token is refused before any work.
     """
+    found = survey(flags, environ, directory, now)
+    if found.refusals:
+        return found.refusals
+    access, target, state_dir = found.access, found.target, found.state_dir
+    assert found.inputs and access and target and state_dir  # noqa: S101, PT018  # or refused
+    return Loaded(
+        _settings(found.inputs, access, state_dir, found.database),
+        _project(found.inputs.root, access, target, found.database),
+    )
+
+
+def survey(flags: Flags, environ: Mapping[str, str], directory: Path, now: float) -> Survey:
+    """Read everything, however much of it is refused: one by one, each would cost a run."""
     root = project.find_root(directory)
     if isinstance(root, Refusal):
-        return (root,)
+        return Survey(refusals=(root,))
     config = config_file.read(root)
-    if isinstance(config, Refusal):
-        return (config,)
     tenants = project.read_tenants(root)
-    if isinstance(tenants, Refusal):
-        return (tenants,)
-    inputs = Inputs(root, flags, environ, directory, config, tenants)
-    return _combine(inputs, find_access(root, environ, now), find_target(inputs))
-
-
-def _combine(
-    inputs: Inputs, access: Access | Refusal, target: Target | Refusal
-) -> Loaded | tuple[Refusal, ...]:
-    state_dir = state_directory(inputs.flags.state_dir, inputs.environ)
-    if isinstance(access, Refusal) or isinstance(target, Refusal) or isinstance(state_dir, Refusal):
-        # All of them: one by one, each would cost a run.
-        parts = (access, target, state_dir)
-        return tuple(part for part in parts if isinstance(part, Refusal))
-    database = find_database(inputs.root, inputs.environ, target.profile, inputs.tenants)
-    if isinstance(database, Refusal):
-        return (database,)
-    return Loaded(
-        _settings(inputs, access, state_dir, database),
-        _project(inputs.root, access, target, database),
+    inputs = Inputs(
+        root,
+        flags,
+        environ,
+        directory,
+        ConfigFile() if isinstance(config, Refusal) else config,
+        None if isinstance(tenants, Refusal) else tenants,
     )
+    access, target = find_access(root, environ, now), find_target(inputs)
+    state_dir = state_directory(flags.state_dir, environ)
+    profile = None if isinstance(target, Refusal) else target.profile
+    database = find_database(root, environ, profile, inputs.tenants)
+    parts = (config, tenants, access, target, state_dir, database)
+    return Survey(
+        refusals=tuple(part for part in parts if isinstance(part, Refusal)),
+        inputs=inputs,
+        access=None if isinstance(access, Refusal) else access,
+        target=None if isinstance(target, Refusal) else target,
+        state_dir=None if isinstance(state_dir, Refusal) else state_dir,
+        database=Database() if isinstance(database, Refusal) else database,
+    )
+
+
+def partial(found: Survey) -> tuple[Settings, DeployRequest] | None:
+    """What can be looked at although something is refused; None where there is no project.
+
+    The login is empty and the tenant a word of ours where none could be used: neither may be asked
+    for at the Management API.
+    """
+    if found.inputs is None:
+        return None
+    access = found.access or Access(
+        url=PRODUCTION_API, token=Secret(""), expires_at=None, warnings=()
+    )
+    state_dir = found.state_dir or found.inputs.root / project.DIRECTORY
+    dockerfile = found.target.dockerfile if found.target else project.DEFAULT_DOCKERFILE
+    request = DeployRequest(
+        tenant=found.target.tenant if found.target else "unknown",
+        project_root=found.inputs.root,
+        dockerfile=dockerfile,
+    )
+    return _settings(found.inputs, access, state_dir, found.database), request
 
 
 def _settings(inputs: Inputs, access: Access, state_dir: Path, database: Database) -> Settings:

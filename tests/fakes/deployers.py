@@ -35,6 +35,8 @@ def adapters(state_dir: Path, of: Neighbours, clock: ClockPort) -> Adapters:
         scrub=scrubber.line,
         learn=scrubber.learn,
         aclose=journal.aclose,
+        database=of,
+        surroundings=of.surroundings,
     )
 
 

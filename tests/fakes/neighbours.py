@@ -24,7 +24,7 @@ from deployer.model import (
     Secret,
     TenantStatus,
 )
-from deployer.ports import ContextSummary, Emit, EngineInfo, ImageOrder
+from deployer.ports import Account, ContextSummary, Emit, EngineInfo, ImageOrder, Surroundings
 
 CRATES = (Crate(name="core", manifest=Path("core/Cargo.toml"), binaries=("systemprompt",)),)
 LOGIN = Login(
@@ -80,6 +80,14 @@ class Neighbours:
     deploy_status: str = "running"
     healthy: bool = True
     revised: Revision = REVISION
+    crates_made: tuple[Crate, ...] = CRATES
+    sources: tuple[str, ...] = ("target/release/systemprompt", "core/web/dist/")
+    flawed: dict[str, tuple[Failure, ...]] = field(default_factory=dict)
+    engine_platform: str = "linux/amd64"
+    server_time: float | None = None
+    database_trouble: str | None = None
+    git: str | None = "2.39.2"
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     async def _called(self, name: str) -> Failure | None:
         self.calls.append(name)
@@ -93,7 +101,14 @@ class Neighbours:
     # cargo
 
     def crates(self, project_root: Path) -> tuple[Crate, ...] | Failure:
-        return CRATES
+        return next(iter(self.flawed.get("crates", ())), self.crates_made)
+
+    def crate_flaws(self, project_root: Path) -> tuple[Failure, ...]:
+        return self.flawed.get("crates", ())
+
+    def queries(self) -> str | Failure:
+        queue = self.fails.get("queries")
+        return queue.popleft() if queue else "a database"
 
     async def check(self, project_root: Path) -> str | Failure:
         return await self._called("check") or "cargo 1.95.0"
@@ -118,9 +133,20 @@ class Neighbours:
 
     async def survey(self, order: ImageOrder, pending: frozenset[str]) -> ContextSummary | Failure:
         failure = await self._called("survey")
-        return failure or ContextSummary(files=3, size=1000, sources=("core/web/dist/",))
+        return failure or ContextSummary(files=3, size=1000, sources=self.sources)
+
+    async def flaws(self, order: ImageOrder, pending: frozenset[str]) -> tuple[Failure, ...]:
+        return self.flawed.get("context", ())
+
+    # the database
+
+    async def look(self) -> str | None:
+        return self.database_trouble
 
     # git
+
+    async def version(self) -> str | None:
+        return self.git
 
     async def revision(self, project_root: Path) -> Revision:
         return self.revised
@@ -134,7 +160,15 @@ class Engine:
 
     async def ping(self) -> EngineInfo | Failure:
         failure = await self.of._called("ping")
-        return failure or EngineInfo(endpoint="unix:///e", version="20.10", vendor="Docker Engine")
+        return failure or EngineInfo(
+            endpoint="unix:///e",
+            version="20.10",
+            vendor="Docker Engine",
+            platform=self.of.engine_platform,
+        )
+
+    async def data_root(self) -> Path | Failure | None:
+        return await self.of._called("data_root")
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         failure = await self.of._called("image")
@@ -172,6 +206,10 @@ class Api:
     """The Management API's side."""
 
     of: Neighbours
+
+    async def account(self) -> Account | Failure:
+        failure = await self.of._called("account")
+        return failure or Account(user="you@example.com", server_time=self.of.server_time)
 
     async def registry_login(self, tenant: str) -> Login | Failure:
         return await self.of._called("login") or self.of.login
@@ -223,6 +261,9 @@ class Registry:
 
     async def probe(self, login: Login) -> Failure | None:
         return await self.of._called("probe")
+
+    async def may_push(self, ref: ImageRef, login: Login) -> Failure | None:
+        return await self.of._called("may_push")
 
     async def digest(self, ref: ImageRef, login: Login) -> Digest | Failure | None:
         return await self.of._called("digest") or self.of.manifests.get(str(ref))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ RECORDINGS = sorted(Path(__file__).with_name("cargo").glob("*.json"))
 
 
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
-def test_a_recorded_cargo_is_understood(path: Path) -> None:
+def test_a_recorded_cargo_is_understood(path: Path, recorded: Callable[[str], None]) -> None:
     case = json.loads(path.read_text(encoding="utf-8"))
     transcript = Transcript()
     for line in case["stdout"]:
@@ -30,6 +31,7 @@ def test_a_recorded_cargo_is_understood(path: Path) -> None:
 
     assert found.kind is Kind.by_id(case["kind"]), found
     assert found.cause == case["cause"]
+    recorded(case["kind"])
 
 
 def test_there_are_recordings_of_each_kind_that_cargo_can_tell() -> None:

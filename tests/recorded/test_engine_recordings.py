@@ -1,6 +1,7 @@
 """What engines really said, sent through the adapter. A case is a file: its stream and its id."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,9 @@ def understood(outcome: object) -> str:
 
 
 @pytest.mark.parametrize("path", recordings("build"), ids=lambda path: path.stem)
-async def test_a_recorded_build_is_understood(path: Path, tmp_path: Path) -> None:
+async def test_a_recorded_build_is_understood(
+    path: Path, tmp_path: Path, recorded: Callable[[str], None]
+) -> None:
     (tmp_path / "Dockerfile").write_text("FROM debian\n")
     order = ImageOrder(project_root=tmp_path, dockerfile=Path("Dockerfile"), local_tag=LOCAL)
     engine, expected = stand_in(path)
@@ -51,10 +54,11 @@ async def test_a_recorded_build_is_understood(path: Path, tmp_path: Path) -> Non
         outcome = await docker.build(order, lambda _event: None)
 
     assert understood(getattr(outcome, "image_id", outcome)) == expected, outcome
+    recorded(expected)
 
 
 @pytest.mark.parametrize("path", recordings("push"), ids=lambda path: path.stem)
-async def test_a_recorded_push_is_understood(path: Path) -> None:
+async def test_a_recorded_push_is_understood(path: Path, recorded: Callable[[str], None]) -> None:
     engine, expected = stand_in(path)
 
     async with serving(engine):
@@ -62,6 +66,7 @@ async def test_a_recorded_push_is_understood(path: Path) -> None:
         outcome = await docker.push(LOCAL, TARGET, LOGIN, lambda _event: None)
 
     assert understood(outcome) == expected, outcome
+    recorded(expected)
 
 
 def test_there_are_recordings_of_each_kind_that_an_engine_can_tell() -> None:
@@ -69,5 +74,5 @@ def test_there_are_recordings_of_each_kind_that_an_engine_can_tell() -> None:
     told = {kind.id for kind in Kind if kind.id[0] in "IP"}
 
     # Found by looking, not by reading: tests/unit/test_docker.py and test_build_context.py.
-    looked = {"I01", "I02", "I02b", "I02c", "I06", "I14", "I17", "I19", "I21", "P15", "P17"}
+    looked = {"I01", "I02", "I02b", "I02c", "I06", "I14", "I17", "I19", "I21", "I23", "P15", "P17"}
     assert told - looked <= recorded

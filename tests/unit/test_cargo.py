@@ -331,8 +331,8 @@ async def test_a_project_that_is_gone_is_told(project: Path, tmp_path: Path) -> 
 # -- the check before
 
 
-async def test_check_wants_a_database_before_it_looks_for_cargo(project: Path) -> None:
-    found = await Cargo(environment={}, database_url=None).check(project)
+def test_without_a_database_or_the_offline_cache_no_query_can_be_checked() -> None:
+    found = Cargo(environment={}, database_url=None).queries()
 
     assert isinstance(found, Failure)
     assert found.kind is Kind.DATABASE_URL_MISSING

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deployer.behaviours import BEHAVIOURS, Behaviour
 from deployer.cli.exit_codes import MEANINGS
 from deployer.cli.explain import phase_of
 from deployer.explanations import EXPLANATIONS
@@ -56,3 +57,26 @@ def test_an_unknown_id_names_near_ones(tmp_path: Path) -> None:
 def test_a_failure_belongs_to_the_state_of_its_letter() -> None:
     assert phase_of(Kind.REGISTRY_AUTH) is State.PUSHING
     assert phase_of(Kind.CONFIGURATION) is None
+
+
+def test_no_id_means_two_things() -> None:
+    ids = [kind.id for kind in Kind] + [behaviour.id for behaviour in BEHAVIOURS]
+
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda each: each.id)
+def test_what_is_no_failure_can_be_asked_for_too(tmp_path: Path, behaviour: Behaviour) -> None:
+    cli = CommandLine(tmp_path)
+
+    assert cli.run("explain", behaviour.id).out.startswith(f"{behaviour.id}  {behaviour.name}  (")
+    assert cli.run("explain", behaviour.id, "--json").document["text"] == behaviour.text
+
+
+def test_the_ids_of_a_phase_have_no_gap(tmp_path: Path) -> None:
+    known = {each.id for each in (*Kind, *BEHAVIOURS)}
+    last = {"B": 17, "I": 23, "A": 11, "P": 17, "D": 19, "T": 21}
+
+    wanted = {f"{phase}{number:02}" for phase, end in last.items() for number in range(1, end + 1)}
+    # Never given away: of P, D and T.
+    assert wanted - known <= {"T17", "T18", "T19"}

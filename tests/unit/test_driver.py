@@ -148,6 +148,65 @@ async def test_tries_end_where_the_catalogue_says(tmp_path: Path) -> None:
     assert of.calls.count("push") == Kind.REGISTRY_UNAVAILABLE.retry.tries
 
 
+async def test_a_push_is_repeated_after_ten_and_thirty_seconds(tmp_path: Path) -> None:
+    of, clock = Neighbours(), Clock()
+    of.fails = failing("push", State.PUSHING, Kind.PUSH_CUT, times=2)
+
+    async with deployer(tmp_path, of, clock) as here:
+        await here.deploy(request(tmp_path))
+
+    assert clock.slept == [10.0, 30.0]
+
+
+async def test_pauses_of_a_state_never_exceed_their_budget(tmp_path: Path) -> None:
+    of, clock = Neighbours(), Clock()
+    of.fails = failing("deploy", State.DEPLOYING, Kind.DEPLOY_RUNNING, times=200)
+
+    async with deployer(tmp_path, of, clock) as here:
+        result = await here.deploy(request(tmp_path))
+
+    assert result.failure is not None
+    assert result.failure.id == "D05"
+    assert sum(clock.slept) == Kind.DEPLOY_RUNNING.retry.budget
+    assert max(clock.slept) <= 10
+
+
+async def test_a_longer_wait_than_two_minutes_is_left_to_the_user(tmp_path: Path) -> None:
+    of, clock = Neighbours(), Clock()
+    busy = Failure(
+        phase=State.DEPLOYING, kind=Kind.DEPLOY_RATE_LIMIT, cause="slow down", retry_after=121.0
+    )
+    of.fails = {"deploy": deque([busy])}
+
+    async with deployer(tmp_path, of, clock) as here:
+        result = await here.deploy(request(tmp_path))
+
+    assert result.failure is not None
+    assert result.failure.retry_after == 121.0
+    assert clock.slept == []
+
+
+async def test_a_request_that_the_server_still_works_on_is_followed_not_repeated(
+    tmp_path: Path,
+) -> None:
+    of = Neighbours(honours_keys=True)
+    of.fails = {
+        "deploy": deque(
+            [
+                Failure(
+                    phase=State.DEPLOYING, kind=Kind.KEY_IN_PROGRESS, cause="busy", retry_after=1.0
+                )
+            ]
+        )
+    }
+
+    async with deployer(tmp_path, of) as here:
+        result = await here.deploy(request(tmp_path))
+
+    assert result.state is State.DONE
+    assert of.deployed == [result.image]
+
+
 async def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path) -> None:
     of, clock = Neighbours(), Clock()
     busy = Failure(

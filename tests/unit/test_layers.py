@@ -24,7 +24,9 @@ ALLOWED = {
     "sandbox": {"sandbox"},
     "driver": VALUES | {"states", "planning"},
     "planning": VALUES | {"states.flow"},
-    "preflight": VALUES | {"states"},
+    "preflight": VALUES | {"states", "doctor"},
+    "doctor": VALUES | {"states", "doctor", "settings"},
+    "behaviours": {"failures", "states.flow"},
 }
 # Outside libraries that have one home.
 HOMES = {

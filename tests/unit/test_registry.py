@@ -197,7 +197,7 @@ async def test_a_foreign_realm_hears_nothing() -> None:
         ("registry.example.com:5000", "https://registry.example.com/token", True),
         ("registry-1.docker.io", "https://listed.example/token", True),
         ("127.0.0.1:5000", "http://127.0.0.1:5001/token", True),
-        ("localhost:5000", "http://[::1]:5001/token", True),
+        ("localhost:5000", "http://[::1]:5001/token", False),
         ("registry.fly.io", "http://registry.fly.io/token", False),
         ("registry-1.docker.io", "http://listed.example/token", False),
         ("registry.fly.io", "https://evil.example/token", False),
@@ -447,3 +447,58 @@ async def test_a_registry_on_tls_with_a_bad_certificate_is_told_apart() -> None:
     assert isinstance(failure, Failure)
     assert failure.kind is Kind.REGISTRY_TLS
     assert secure.requests == []
+
+
+# -- the right to push
+
+
+def uploads(location: str, status: int = 202) -> Respond:
+    def respond(request: Request) -> list[Step]:
+        where = location.replace("SELF", request.headers["host"])
+        return [answer(status, location=where) if request.method == "POST" else answer(204)]
+
+    return respond
+
+
+@pytest.mark.parametrize("host", ["", "http://SELF"])
+async def test_an_upload_session_is_opened_and_ended(host: str) -> None:
+    respond = uploads(f"{host}/v2/sp-1/blobs/uploads/u1?_state=a%2Bb")
+    async with registry(respond) as (adapter, server, ref, login):
+        refused = await adapter.may_push(ref, login)
+
+    assert refused is None
+    assert [(each.method, each.path) for each in server.requests] == [
+        ("POST", "/v2/sp-1/blobs/uploads/"),
+        ("DELETE", "/v2/sp-1/blobs/uploads/u1?_state=a%2Bb"),
+    ]
+    assert all(each.headers["authorization"] == BASIC for each in server.requests)
+
+
+@pytest.mark.parametrize(
+    "location", ["http://thief.example/v2/x", "/other", "", "http://[", "//h/v2/"]
+)
+async def test_a_session_elsewhere_is_not_followed(location: str) -> None:
+    async with registry(uploads(location)) as (adapter, server, ref, login):
+        assert await adapter.may_push(ref, login) is None
+
+    assert [each.method for each in server.requests] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (REFUSED, Kind.REGISTRY_AUTH),
+        (answer(403, {"errors": [{"code": "DENIED"}]}), Kind.REPOSITORY_DENIED),
+        (answer(404, {"errors": [{"code": "NAME_UNKNOWN"}]}), Kind.REPOSITORY_DENIED),
+        (answer(503), Kind.REGISTRY_UNAVAILABLE),
+        (answer(200), Kind.NOT_A_REGISTRY),
+        (Reset(), Kind.REGISTRY_UNAVAILABLE),
+    ],
+    ids=lambda value: value.name if isinstance(value, Kind) else None,
+)
+async def test_an_upload_that_is_not_let_in_says_why(step: Step, kind: Kind) -> None:
+    async with registry(step) as (adapter, _, ref, login):
+        refused = await adapter.may_push(ref, login)
+
+    assert isinstance(refused, Failure)
+    assert refused.kind is kind

@@ -1,0 +1,83 @@
+"""Looks for known secrets in what would be published: programs, copied files, an image's history."""
+
+import base64
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+from urllib.parse import quote, unquote, urlsplit
+
+from deployer.model import Secret
+
+# A shorter password alone, such as "postgres", stands in innocent files.
+ALONE_MIN: Final = 10  # characters
+CHUNK: Final = 1 << 20  # bytes
+
+
+class Leaks:
+    """Knows what must not be published, as it may be spelled."""
+
+    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        """Look for `secrets`, whole, and for the passwords inside their URLs."""
+        spelled = {text for secret in secrets for text in _spellings(secret.reveal())}
+        self._needles: Final = tuple(sorted(text.encode() for text in spelled))
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to look for."""
+        return bool(self._needles)
+
+    def __repr__(self) -> str:
+        """Nothing: the needles are the secrets."""
+        return "Leaks(…)"
+
+    def in_bytes(self, data: bytes) -> bool:
+        """Whether one of them is in `data`."""
+        return any(needle in data for needle in self._needles)
+
+    def in_file(self, path: Path) -> bool:
+        """Whether one of them is in the file at `path`; False for what is no file. May raise OSError."""
+        if not self._needles:
+            return False
+        # A pipe in its place would block the opening for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            return is_file and any(map(self.in_bytes, self._windows(file)))
+
+    def _windows(self, file: BinaryIO) -> Iterator[bytes]:
+        """The content in pieces that overlap: read, not mapped, since a file may shrink meanwhile."""
+        overlap = max(map(len, self._needles)) - 1
+        tail = b""
+        while chunk := file.read(CHUNK):
+            window = tail + chunk
+            yield window
+            tail = window[-overlap:]
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """`value` as files may hold it; nothing of a URL without a password, which is no secret."""
+    if "://" not in value:
+        yield from _encoded(value)
+        return
+    password = _password(value)
+    if password:
+        yield from _encoded(value)
+        yield f":{password}@"
+        yield f":{unquote(password)}@"
+        if len(password) >= ALONE_MIN:
+            yield from {password, unquote(password)}
+
+
+def _encoded(value: str) -> Iterator[str]:
+    if len(value) >= ALONE_MIN:
+        yield value
+        yield quote(value, safe="")
+        yield base64.b64encode(value.encode()).decode().rstrip("=")
+
+
+def _password(url: str) -> str | None:
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None

@@ -1,0 +1,83 @@
+"""The checks as one table, and the look that asks them all at once."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+import anyio
+
+from deployer.doctor import machine, past, project, remote
+from deployer.doctor.exam import Exam
+from deployer.doctor.finding import Finding
+
+Look = Callable[[Exam], Awaitable[tuple[Finding, ...]]]
+
+
+class Needs(Enum):
+    """What must be there for a check to mean anything."""
+
+    NOTHING = auto()
+    BUILD = auto()  # something is compiled and built
+    API = auto()  # a usable login at the Management API
+    PUSH = auto()  # both
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question."""
+
+    look: Look
+    needs: Needs
+    at_deploy: bool  # each deploy asks it, too
+
+
+# In the order in which a run would meet what they find.
+CHECKS: Final = (
+    Check(machine.python, Needs.NOTHING, at_deploy=False),
+    Check(machine.git, Needs.NOTHING, at_deploy=False),
+    Check(machine.variables, Needs.BUILD, at_deploy=False),
+    Check(project.commit, Needs.BUILD, at_deploy=True),
+    Check(past.journal, Needs.NOTHING, at_deploy=False),
+    Check(machine.state_disk, Needs.NOTHING, at_deploy=True),
+    Check(past.login_lasts, Needs.API, at_deploy=True),
+    Check(project.crates, Needs.BUILD, at_deploy=True),
+    Check(machine.queries, Needs.BUILD, at_deploy=True),
+    Check(machine.cargo, Needs.BUILD, at_deploy=True),
+    Check(machine.database, Needs.BUILD, at_deploy=True),
+    Check(machine.target_disk, Needs.BUILD, at_deploy=True),
+    Check(project.context, Needs.BUILD, at_deploy=True),
+    Check(project.copies, Needs.BUILD, at_deploy=True),
+    Check(machine.engine, Needs.BUILD, at_deploy=True),
+    Check(machine.engine_disk, Needs.BUILD, at_deploy=False),
+    Check(remote.account, Needs.API, at_deploy=False),
+    Check(remote.login, Needs.API, at_deploy=True),
+    Check(remote.registry, Needs.API, at_deploy=True),
+    Check(remote.image, Needs.API, at_deploy=True),
+    Check(remote.push, Needs.PUSH, at_deploy=True),
+    Check(remote.status, Needs.API, at_deploy=False),
+)
+
+
+async def findings(exam: Exam, checks: Sequence[Check]) -> tuple[Finding, ...]:
+    """What the checks found, in their order; all of them look at the same time."""
+    found: list[tuple[Finding, ...]] = [()] * len(checks)
+
+    async def look(place: int, check: Check) -> None:
+        found[place] = await check.look(exam)
+
+    async with anyio.create_task_group() as group:
+        for place, check in enumerate(checks):
+            group.start_soon(look, place, check)
+    return tuple(finding for each in found for finding in each)
+
+
+def of_deploy(*, builds: bool) -> tuple[Check, ...]:
+    """What a deploy asks before it starts anything."""
+    wanted = (Needs.NOTHING, Needs.API, *((Needs.BUILD, Needs.PUSH) if builds else ()))
+    return tuple(check for check in CHECKS if check.at_deploy and check.needs in wanted)
+
+
+def of_doctor(*, api: bool) -> tuple[Check, ...]:
+    """Every question, or those that need no Management API."""
+    return tuple(check for check in CHECKS if api or check.needs in (Needs.NOTHING, Needs.BUILD))

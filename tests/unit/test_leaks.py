@@ -1,0 +1,71 @@
+"""Known secrets in files, however they are spelled; and nothing found where nothing is."""
+
+import base64
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from deployer.adapters.leaks import CHUNK, Leaks
+from deployer.model import Secret
+
+URL = "postgres://app:s3cret%2Fword@db.example/app"
+LEAKS = Leaks([Secret(URL), Secret("api-token-0123456789")])
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        URL,
+        quote(URL, safe=""),
+        base64.b64encode(URL.encode()).decode(),
+        "s3cret%2Fword",
+        "s3cret/word",
+        "api-token-0123456789",
+        base64.b64encode(b"api-token-0123456789").decode(),
+    ],
+)
+def test_a_secret_is_found_as_it_may_be_spelled(tmp_path: Path, spelled: str) -> None:
+    file = tmp_path / "program"
+    file.write_bytes(b"\x7fELF" + os.urandom(100_000) + spelled.encode() + os.urandom(1000))
+
+    assert LEAKS.in_file(file)
+
+
+@pytest.mark.parametrize("before", [CHUNK - 5, CHUNK, CHUNK + 5, 2 * CHUNK - 1])
+def test_a_secret_across_two_pieces_is_found(tmp_path: Path, before: int) -> None:
+    file = tmp_path / "program"
+    file.write_bytes(bytes(before) + URL.encode())
+
+    assert LEAKS.in_file(file)
+
+
+def test_what_holds_none_is_not_suspected(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("postgres://app:***@db.example/app and s3cret")
+    (tmp_path / "empty").touch()
+
+    assert not LEAKS.in_file(tmp_path / "a")
+    assert not LEAKS.in_file(tmp_path / "empty")
+
+
+def test_a_short_password_is_only_found_in_its_url() -> None:
+    leaks = Leaks([Secret("postgres://postgres:postgres@localhost/dev")])
+
+    assert leaks.in_bytes(b"=postgres://postgres:postgres@localhost/dev")
+    assert leaks.in_bytes(b"user:postgres@elsewhere")
+    assert not leaks.in_bytes(b"a driver for postgres: postgres@14")
+
+
+def test_a_url_without_a_password_is_no_secret() -> None:
+    assert not Leaks([Secret("postgres://localhost/a-long-database-name")])
+
+
+def test_a_pipe_in_a_file_s_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    assert not LEAKS.in_file(tmp_path / "pipe")
+
+
+def test_the_secrets_do_not_show() -> None:
+    assert "s3cret" not in repr(LEAKS)
