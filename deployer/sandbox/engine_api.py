@@ -54,9 +54,9 @@ class EngineApi:
 
     async def import_image(self, archive: Path, name: str, command: Sequence[str]) -> None:
         """Make `name` from a tar of a root file system."""
-        repository, _, tag = name.partition(":")
         change = f"CMD {json.dumps(list(command))}"
-        params = {"fromSrc": "-", "repo": repository, "tag": tag, "changes": change}
+        # The tag within `repo`: podman 4.3 does not heed a `tag` of its own (measured).
+        params = {"fromSrc": "-", "repo": name, "changes": change}
         with archive.open("rb") as tar:
             await self._stream("/images/create", params, data=tar)
 

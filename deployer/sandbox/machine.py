@@ -42,9 +42,19 @@ class Machine:
             return f"the machine could not pull the image within {PULL_SECONDS:.0f} s"
 
     async def _run(self, image: str) -> str | None:
+        if self.engine.bridged:
+            try:
+                return await self._run_in(image, bridged=True)
+            except EngineError:
+                # An engine may lack what a bridge needs, as podman does without iptables.
+                await self.stop()
+        return await self._run_in(image, bridged=False)
+
+    async def _run_in(self, image: str, *, bridged: bool) -> str | None:
         port = free_port()
         name = f"{self.tenant.app}-{port}"
-        self._container = await self.engine.api.create(name, self._spec(image, port))
+        spec = self._spec(image, port, bridged=bridged)
+        self._container = await self.engine.api.create(name, spec)
         await self.engine.api.start(self._container)
         with anyio.move_on_after(ANSWER_SECONDS):
             while not await _answers(port):
@@ -56,9 +66,9 @@ class Machine:
             return None
         return f"the application does not answer on PORT within {ANSWER_SECONDS:.0f} s"
 
-    def _spec(self, image: str, port: int) -> dict[str, Any]:
+    def _spec(self, image: str, port: int, *, bridged: bool) -> dict[str, Any]:
         labels = {LABEL: str(self.folder)}
-        if self.engine.bridged:
+        if bridged:
             inner = f"{INNER_PORT}/tcp"
             published = {inner: [{"HostIp": HOST, "HostPort": str(port)}]}
             where = {"ExposedPorts": {inner: {}}, "HostConfig": {"PortBindings": published}}
