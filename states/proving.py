@@ -93,8 +93,9 @@ def _is_newer(status: TenantStatus, facts: Facts, deployment: Deployment) -> boo
     """Whether a deploy came after ours: not the one before it, which a slow status still shows."""
     if status.image in (None, str(facts.target)):
         return False
-    older = (deployment.deploy_id, deployment.previous_deploy_id)
-    return None not in (status.deploy_id, deployment.deploy_id) and status.deploy_id not in older
+    known = {deployment.deploy_id, deployment.previous_deploy_id} - {None}
+    # Not each server names its deploys in the answer; what ran before is known from the status.
+    return bool(known) and status.deploy_id is not None and status.deploy_id not in known
 
 
 async def until_healthy(

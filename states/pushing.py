@@ -29,7 +29,7 @@ async def pushing(run: Run, world: World) -> StateOutcome:
         return Step(Event.IMAGE_GONE, run.facts, f"the engine has no image {image.image_id}")
     pushed = await push(image, target, login, world)
     if isinstance(pushed, Failure):
-        return _login_gone(run, world, pushed) or pushed
+        return _login_gone(run, world, pushed) or _image_gone(run, pushed) or pushed
     return Step(Event.PUSHED, replace(run.facts, digest=pushed))
 
 
@@ -79,6 +79,13 @@ def _unchecked(pushed: Digest, failure: Failure, world: World) -> Digest | Failu
         return failure
     world.emit(Warned(text=f"the registry lets this login not read: {pushed} is unchecked there"))
     return pushed
+
+
+def _image_gone(run: Run, failure: Failure) -> Step | None:
+    """An image that was pruned since it was looked for is made again."""
+    if failure.kind is not Kind.IMAGE_NOT_LOCAL:
+        return None
+    return Step(Event.IMAGE_GONE, run.facts, failure.cause)
 
 
 def _login_gone(run: Run, world: World, failure: Failure) -> Step | None:

@@ -1,5 +1,6 @@
 """The journal's database: which file it is, whether it can be trusted, and what its errors mean."""
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -19,6 +20,7 @@ _BESIDE: Final = ("-wal", "-shm", "-journal")  # what SQLite puts beside a datab
 APPLICATION_ID: Final = 0x64706C79  # "dply"
 VERSION: Final = 1
 BUSY_SECONDS: Final = 5.0
+SPACE_MIN: Final = 64 * 1024  # bytes; less than one step of the log's index and one page of the log
 
 _SCHEMA: Final = """
 create table run (
@@ -64,6 +66,14 @@ _MEANING: Final = {
     sqlite3.SQLITE_PERM: Kind.STATE_FORBIDDEN,
 }
 
+_OS_MEANING: Final = {
+    errno.ENOSPC: Kind.STATE_DISK_FULL,
+    errno.EDQUOT: Kind.STATE_DISK_FULL,
+    errno.EACCES: Kind.STATE_FORBIDDEN,
+    errno.EPERM: Kind.STATE_FORBIDDEN,
+    errno.EROFS: Kind.STATE_FORBIDDEN,
+}
+
 
 def opened(state_dir: Path, *, create: bool) -> sqlite3.Connection | None:
     """A connection to the journal in `state_dir`; None if there is none and it is not wanted.
@@ -97,12 +107,28 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        kind = _MEANING.get(code & 0xFF, Kind.STATE_IO) if code is not None else Kind.STATE_CORRUPT
-        raise problem(kind, f"{path}: {error}") from error
+        raise problem(_sqlite_kind(error, path), f"{path}: {error}") from error
     except OSError as error:
-        kind = Kind.STATE_FORBIDDEN if isinstance(error, PermissionError) else Kind.STATE_IO
+        kind = _OS_MEANING.get(error.errno or 0, Kind.STATE_IO)
         raise problem(kind, f"{path}: {error.strerror or error}") from error
+
+
+def _sqlite_kind(error: sqlite3.Error, path: Path) -> Kind:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return Kind.STATE_CORRUPT
+    # Where the log or its index cannot grow, a full disk reads as an I/O error (measured).
+    if code & 0xFF == sqlite3.SQLITE_IOERR and _is_full(path):
+        return Kind.STATE_DISK_FULL
+    return _MEANING.get(code & 0xFF, Kind.STATE_IO)
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path if path.is_dir() else path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < SPACE_MIN
 
 
 def problem(kind: Kind, cause: str) -> JournalError:
