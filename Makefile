@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
-.PHONY: setup demo check test real crash fmt docs picture clean
+.PHONY: setup demo check test real failures crash fmt docs picture clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,11 @@ real: setup
 # About twelve minutes on two cores. CRASH_SEED=… repeats a seed.
 crash: setup
 	$(BIN)/python -m tests.crash
+
+# Each failure id: provoked for real, or by which recording. The last line counts them.
+failures: setup
+	$(BIN)/pytest -q --failures-table tests/recorded tests/real/test_docker.py \
+		tests/real/test_failures_*.py
 
 fmt: setup
 	$(BIN)/ruff format .

@@ -57,12 +57,11 @@ def recorded(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return note
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
-) -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """Print the table last: its last line is the count."""
-    if not config.getoption("--failures-table"):
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not config.getoption("--failures-table"):
         return
-    terminalreporter.section("failures")
+    reporter.section("failures")
     for line in config.stash[EVIDENCE].lines():
-        terminalreporter.write_line(line)
+        reporter.write_line(line)

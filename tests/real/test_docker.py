@@ -150,7 +150,7 @@ async def test_equal_contexts_build_from_the_cache(
 
 
 async def test_a_cancelled_build_stops_at_the_engine(
-    docker: Docker, order: Callable[[str], ImageOrder]
+    docker: Docker, order: Callable[[str], ImageOrder], seen: Callable[[str], None]
 ) -> None:
     word = f"98{secrets.randbelow(10**6)}"
 
@@ -164,6 +164,7 @@ async def test_a_cancelled_build_stops_at_the_engine(
 
     assert returned < 1
     assert stopped < 3
+    seen("I20")
 
 
 async def test_a_cancelled_push_stops_at_the_engine(
@@ -172,6 +173,7 @@ async def test_a_cancelled_push_stops_at_the_engine(
     order: Callable[[str], ImageOrder],
     tmp_path: Path,
     tag: str,
+    seen: Callable[[str], None],
 ) -> None:
     for number in range(4):
         (tmp_path / f"layer{number}").write_bytes(os.urandom(40 * MEGABYTE))
@@ -197,6 +199,7 @@ async def test_a_cancelled_push_stops_at_the_engine(
         # Buffers of the kernel drain for a while; 160 MB would take 40 s.
         await until(lambda: slow.open == 0, 5)
         assert slow.sent < 40 * MEGABYTE
+        seen("P16")
 
     await docker.forget([tag, str(target)])
 

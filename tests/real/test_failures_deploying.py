@@ -354,3 +354,31 @@ def test_a_journal_that_is_busy_for_a_moment_is_waited_for(cli: CommandLine, see
     letting_go.join()
     assert ended.code == 0, ended
     seen("T10")
+
+
+def test_a_process_that_slept_goes_on(cli: CommandLine, deployed: str, seen: Seen) -> None:
+    asleep: list[int] = []
+
+    def sleep() -> None:
+        asleep.extend(_children())
+        for pid in asleep:
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(2.0, os.kill, (pid, signal.SIGCONT)).start()
+
+    ended = cli("deploy", "--skip-push", "--tag", deployed, "--new", when={"deploying": sleep})
+
+    assert len(asleep) == 1
+    assert ended.code == 0, ended
+    seen("T12")
+
+
+def _children() -> list[int]:
+    """The command lines that this process has started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            command = (folder / "cmdline").read_bytes()
+            if int(parent) == os.getpid() and b"-m\0deployer\0deploy" in command:
+                found.append(int(folder.name))
+    return found
