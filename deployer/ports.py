@@ -77,6 +77,9 @@ class Toolchain(Protocol):
     def queries(self) -> str | Failure:
         """What sqlx checks the queries against."""
 
+    def has_queries(self, project_root: Path) -> bool:
+        """Whether a lock file of the project names sqlx; True where there is none to tell."""
+
     async def check(self, project_root: Path) -> str | Failure:
         """cargo's version."""
 

@@ -27,6 +27,7 @@ DOCUMENTED: Final = (
         binaries=("systemprompt-admin",),
     ),
 )
+LOCK: Final = "Cargo.lock"
 # These names reach cargo's command line and paths.
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}")
 
@@ -72,6 +73,16 @@ def flaws(project_root: Path) -> tuple[Failure, ...]:
     found += [manifest for manifest in read if isinstance(manifest, Failure)]
     twice = _claimed_twice(_merged((CORE, *servers)))
     return tuple(dict.fromkeys((*found, *((twice,) if twice else ()))))
+
+
+def locks_package(project_root: Path, package: str) -> bool:
+    """Whether a lock file beside a built manifest names `package`; True where there is none."""
+    chosen = crates(project_root)
+    manifests = [crate.manifest for crate in chosen] if isinstance(chosen, tuple) else []
+    folders = {Path(), *(manifest.parent for manifest in manifests if manifest)}
+    locks = [path for path in (project_root / each / LOCK for each in folders) if path.is_file()]
+    needle = f'name = "{package}'.encode()
+    return not locks or any(needle in path.read_bytes() for path in locks)
 
 
 def _servers(project_root: Path, extensions: dict[Path, Extension]) -> tuple[Crate, ...] | Failure:

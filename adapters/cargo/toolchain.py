@@ -72,6 +72,10 @@ class Cargo:
             return _failure(Kind.DATABASE_URL_MISSING, "DATABASE_URL is not set")
         return self._queries
 
+    def has_queries(self, project_root: Path) -> bool:
+        """Whether a lock file of the project names sqlx; True where there is none to tell."""
+        return project_crates.locks_package(project_root, "sqlx")
+
     async def check(self, project_root: Path) -> str | Failure:
         """cargo's version, `1.95.0`."""
         ended = await self._call(project_root, ("--version",), self._watch(project_root), _unheard)

@@ -49,7 +49,9 @@ async def queries(exam: Exam) -> tuple[Finding, ...]:
 
 
 async def database(exam: Exam) -> tuple[Finding, ...]:
-    """Whether the database answers: only changed queries need it."""
+    """Whether the database answers, where there are queries to check."""
+    if not exam.adapters.toolchain.has_queries(exam.plan.request.project_root):
+        return ()
     trouble = await exam.adapters.database.look()
     if trouble is None:
         return ()

@@ -106,6 +106,9 @@ class Neighbours:
     def crate_flaws(self, project_root: Path) -> tuple[Failure, ...]:
         return self.flawed.get("crates", ())
 
+    def has_queries(self, project_root: Path) -> bool:
+        return True
+
     def queries(self) -> str | Failure:
         queue = self.fails.get("queries")
         return queue.popleft() if queue else "a database"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.adapters.cargo.crates import crates
+from deployer.adapters.cargo.crates import crates, locks_package
 from deployer.failures import Failure, Kind
 from deployer.model import Crate
 
@@ -275,3 +275,16 @@ def test_a_pipe_in_a_manifest_s_place_does_not_hang(project: Path) -> None:
     write(project, {"extensions/a/manifest.yaml": extension("a", enabled=False)})
 
     assert refused(project)[1] == "core/Cargo.toml does not exist, or is no file"
+
+
+@pytest.mark.parametrize(
+    ("lock", "found"),
+    [(None, True), ('[[package]]\nname = "serde"\n', False), ('name = "sqlx-macros"\n', True)],
+)
+def test_a_lock_file_tells_whether_a_package_is_used(
+    tmp_path: Path, lock: str | None, found: bool
+) -> None:
+    if lock is not None:
+        (tmp_path / "Cargo.lock").write_text(lock)
+
+    assert locks_package(tmp_path, "sqlx") is found
