@@ -48,7 +48,10 @@ ERROR_RULES: Final = (
     *_DISK_FULL,
     Rule(Kind.DATABASE_URL_MISSING, ("set `DATABASE_URL` to use query macros",)),
     Rule(Kind.DATABASE_URL_MISSING, ("environment variable `DATABASE_URL` not defined",)),
+    Rule(Kind.DATABASE_URL_MISSING, ("SQLX_OFFLINE=true", "no cached data for this query")),
     Rule(Kind.DATABASE_UNREACHABLE, ("error communicating with database: ",)),
+    Rule(Kind.DATABASE_UNREACHABLE, ("error returned from database: password authentication",)),
+    Rule(Kind.DATABASE_UNREACHABLE, ("error returned from database: database ", "does not exist")),
     Rule(Kind.RUSTC_KILLED, ("linking with `", "signal: 9 (SIGKILL)")),
     Rule(Kind.RUSTC_KILLED, ("terminated with signal 9",)),
     Rule(Kind.LINKER, ("linker `", "` not found")),
@@ -68,6 +71,7 @@ BUILD_RULES: Final = (
 # is missing also reads "failed to get", and says so below that "failed to read … Cargo.toml".
 START_RULES: Final = (
     *_DISK_FULL,
+    Rule(Kind.RUSTC_KILLED, ("(signal: 9, SIGKILL",)),
     Rule(Kind.TOOLCHAIN_MISSING, ("toolchain '", "is not installed")),
     Rule(Kind.TOOLCHAIN_MISSING, ("rustup could not choose a version of cargo",)),
     Rule(Kind.TOOLCHAIN_MISSING, ("is not installed for the toolchain",)),

@@ -27,6 +27,7 @@ from deployer.model import Binary, Crate, Secret
 from deployer.ports import Emit
 from deployer.states.flow import State
 
+ONE_JOB: Final = {"CARGO_BUILD_JOBS": "1"}
 _VERSION: Final = re.compile(r"cargo (\d+\.\d+\.\d+\S*)")
 
 
@@ -56,6 +57,7 @@ class Cargo:
         offline = "the offline cache of sqlx" if sqlx_offline else ""
         self._queries: Final = "the database of DATABASE_URL" if database_url else offline
         self._patience: Final = patience or Patience()
+        self._gently = False
 
     def crates(self, project_root: Path) -> tuple[Crate, ...] | Failure:
         """Which builds the project needs; reads manifests only."""
@@ -101,6 +103,8 @@ class Cargo:
             emit(OutputLine(source="cargo", text=clean(f"$ cargo {' '.join(arguments)}")))
             ended = await self._call(project_root, arguments, watch, emit)
             if isinstance(ended, Failure):
+                # Memory is the machine's: whichever project builds next, one compiler at a time.
+                self._gently = self._gently or ended.kind is Kind.RUSTC_KILLED
                 return ended
             products += (Product(crate, artifact) for artifact in ended.artifacts)
         binaries = await cargo_products.prove(target_dir(project_root), crates, products, emit)
@@ -135,7 +139,7 @@ class Cargo:
         job = Job(
             command=(self._path, *arguments),
             cwd=project_root,
-            environment=self._environment,
+            environment=self._environment | (ONE_JOB if self._gently else {}),
             stdout=LineSplitter(b"\n", _ear(transcript.hear_stdout, watch, emit)),
             stderr=LineSplitter(b"\r\n", _ear(transcript.hear_stderr, watch, emit)),
         )

@@ -37,12 +37,15 @@ _NO_SOURCE: Final = tuple(
         r"(?:cache key|checksum of ref \S+): \"/([^\"]+)\"\s*:? not found",
         r"lstat \S*/buildkit-mount\d+/(\S+): no such file",
         r"copier: stat: \"/([^\"]+)\": no such file",
+        r"(?:copy|add) failed: stat \S*/docker-builder\d+/(\S+): no such file",
         r"no items matching glob \"[^\"]*?/((?:target|core)/[^\"]+)\" copied",
     )
 )
 
 _BUILD: Final = _rules(
-    (r"no space left on device", Kind.ENGINE_DISK_FULL),
+    (r"no space left on device|disk quota exceeded", Kind.ENGINE_DISK_FULL),
+    (r"exec format error", Kind.WRONG_PLATFORM),
+    (r"signal: killed|oomkilled", Kind.RUN_STEP_KILLED),
     (
         r"cannot locate specified dockerfile|failed to read dockerfile"
         r"|open \S*dockerfile: no such file",
@@ -74,7 +77,8 @@ _BUILD: Final = _rules(
     ),
     (
         r"dial tcp|no such host|connection refused|connection reset|i/o timeout|tls handshake"
-        r"|request canceled|x509:|network is unreachable|unexpected http status: 5",
+        r"|request canceled|x509:|network is unreachable|unexpected http status: 5"
+        r"|context deadline exceeded|client\.timeout|proxyconnect|temporary failure in name",
         Kind.BASE_UNREACHABLE,
     ),
 )
@@ -87,18 +91,25 @@ _PUSH: Final = _rules(
     (r"x509:|certificate|http response to https client|tls: ", Kind.REGISTRY_TLS),
     (r"toomanyrequests|429 too many requests", Kind.REGISTRY_RATE_LIMIT),
     (r"digest invalid|did not match uploaded content|digest mismatch", Kind.DIGEST_MISMATCH),
-    (r"no space left on device", Kind.REGISTRY_DISK_FULL),
+    (
+        r"no space left on device|insufficient storage|quota (?:has been )?exceeded|over quota",
+        Kind.REGISTRY_DISK_FULL,
+    ),
     (r"insufficient_scope|requested access to the resource is denied", Kind.REPOSITORY_DENIED),
     (
         r"unauthorized|no basic auth credentials|authentication required|authorization failed"
-        r"|failed to authorize|incorrect username or password",
+        r"|failed to authorize|incorrect username or password"
+        r"|token (?:has |is )?expired|reauthenticate",
         Kind.REGISTRY_AUTH,
     ),
-    (r"\bdenied\b|name unknown|403 forbidden", Kind.REPOSITORY_DENIED),
-    (r"awaiting headers|tls handshake timeout", Kind.PUSH_STALLED),
+    (
+        r"\bdenied\b|name unknown|403 forbidden|repository not found|could not find repository",
+        Kind.REPOSITORY_DENIED,
+    ),
+    (r"awaiting headers|tls handshake timeout|context deadline exceeded", Kind.PUSH_STALLED),
     (
         r"no such host|connection refused|no route to host|network is unreachable|i/o timeout"
-        r"|dial tcp",
+        r"|dial tcp|proxyconnect|temporary failure in name",
         Kind.REGISTRY_UNREACHABLE,
     ),
     (
@@ -111,7 +122,8 @@ _PUSH: Final = _rules(
         Kind.NOT_A_REGISTRY,
     ),
     (
-        r"broken pipe|connection reset|\beof\b|closed network connection|goaway",
+        r"broken pipe|connection reset|\beof\b|closed network connection|goaway|stream error"
+        r"|blob (?:upload )?(?:unknown|invalid)",
         Kind.PUSH_CUT,
     ),
 )
@@ -154,6 +166,8 @@ def _step_kind(code: int, output: Sequence[str]) -> Kind:
     # The engine says only that the step failed (measured): why stands in the step's own output.
     if any(_DISK_FULL.search(line) for line in output):
         return Kind.ENGINE_DISK_FULL
+    if any("exec format error" in line for line in output):
+        return Kind.WRONG_PLATFORM
     return Kind.RUN_STEP_FAILED
 
 

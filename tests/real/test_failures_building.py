@@ -253,3 +253,15 @@ def _is_alive(pid: str) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
+async def test_after_a_killed_compiler_the_next_try_needs_less_memory(project: Project) -> None:
+    project.wrap('[ "$CARGO_BUILD_JOBS" = 1 ] || kill -9 $$')
+    cargo = Cargo(environment=os.environ, database_url=URL)
+
+    first = await cargo.build(project.root, [CRATE], deaf)
+    second = await cargo.build(project.root, [CRATE], deaf)
+
+    assert isinstance(first, Failure)
+    assert first.id == "B11"
+    assert not isinstance(second, Failure), second

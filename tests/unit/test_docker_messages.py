@@ -38,3 +38,45 @@ def test_an_http_status_is_kept() -> None:
 def test_foreign_text_is_made_safe() -> None:
     assert push_failure("manifest \x1b]0;pwned\x07bad\n", 0, moved=False).cause == "manifest bad"
     assert build_failure("\x1b[91mbad\x1b[0m", 0).cause == "bad"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("unknown: app repository not found", Kind.REPOSITORY_DENIED),
+        ("denied: Your authorization token has expired. Reauthenticate.", Kind.REGISTRY_AUTH),
+        ("received unexpected HTTP status: 507 Insufficient Storage", Kind.REGISTRY_DISK_FULL),
+        ("denied: project quota exceeded", Kind.REGISTRY_DISK_FULL),
+        ("blob upload unknown", Kind.PUSH_CUT),
+        ("stream error: stream ID 7; INTERNAL_ERROR; received from peer", Kind.PUSH_CUT),
+        ("Put URL: context deadline exceeded", Kind.PUSH_STALLED),
+        ("proxyconnect tcp: lookup proxy: no such host", Kind.REGISTRY_UNREACHABLE),
+        ("something that nobody foresaw", Kind.PUSH_FAILED),
+    ],
+)
+def test_what_other_registries_say_of_a_push(words: str, kind: Kind) -> None:
+    assert push_failure(words, 0, moved=False).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("words", "output", "kind"),
+    [
+        (
+            "COPY failed: stat /var/lib/docker/tmp/docker-builder9/target/release/x: no such file",
+            (),
+            Kind.BINARY_MISSING,
+        ),
+        ("write /var/lib/docker/x: disk quota exceeded", (), Kind.ENGINE_DISK_FULL),
+        ("exec /bin/sh: exec format error", (), Kind.WRONG_PLATFORM),
+        (
+            "The command '/bin/sh -c true' returned a non-zero code: 1",
+            ("exec /bin/sh: exec format error",),
+            Kind.WRONG_PLATFORM,
+        ),
+        ("process did not complete: signal: killed", (), Kind.RUN_STEP_KILLED),
+        ("failed to resolve: context deadline exceeded", (), Kind.BASE_UNREACHABLE),
+        ("something that nobody foresaw", (), Kind.IMAGE_FAILED),
+    ],
+)
+def test_what_other_engines_say_of_a_build(words: str, output: tuple[str, ...], kind: Kind) -> None:
+    assert build_failure(words, 0, output=output).kind is kind
