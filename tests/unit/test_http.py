@@ -207,6 +207,18 @@ async def test_a_bad_ca_file_is_named(content: bytes | None, tmp_path: Path) -> 
     assert str(ca_file) in got.cause
 
 
+async def test_a_netrc_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login thief password canary\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    async with raw_server(OK) as server, Http() as http:
+        await http.call("GET", server.url)
+        await http.call("GET", server.url, headers={"authorization": "Bearer ours"})
+
+    sent = [request.headers.get("authorization") for request in server.requests]
+    assert sent == [None, "Bearer ours"]
+
+
 async def test_the_environment_chooses_neither_proxy_nor_certificates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
