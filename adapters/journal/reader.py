@@ -139,8 +139,7 @@ def settled_outcome(run: Run) -> Outcome | None:
     if run.state is State.DONE:
         return Outcome.SUCCEEDED
     if run.state is State.FAILED:
-        unknown = run.failure is not None and run.failure.outcome_unknown
-        return Outcome.UNKNOWN if unknown else Outcome.FAILED
+        return Outcome.UNKNOWN if run.intent else Outcome.FAILED
     return Outcome.ABANDONED if run.abandoned else None
 
 
