@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
-.PHONY: setup demo check test real crash fmt docs picture clean
+.PHONY: setup demo check test real crash mutants sweep fmt docs picture clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,14 @@ real: setup
 # About twelve minutes on two cores. CRASH_SEED=… repeats a seed.
 crash: setup
 	$(BIN)/python -m tests.crash
+
+# Three minutes: each guard is taken out once, and a test must notice.
+mutants: setup
+	$(BIN)/python -m tests.crash.mutants
+
+# Ten minutes: a run is killed, and its writes fail, at each system call.
+sweep: setup
+	$(BIN)/python -m tests.crash.sweep
 
 fmt: setup
 	$(BIN)/ruff format .
