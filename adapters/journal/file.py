@@ -42,7 +42,7 @@ create table run (
 ) strict;
 create unique index one_open_run on run (api, tenant)
     where state not in ('done', 'failed') and not abandoned;
-create index newest on run (api, tenant, opened_at);
+create index newest on run (api, tenant);
 create table event (
     run text not null references run (id),
     seq integer not null,

@@ -87,7 +87,8 @@ class JournalReader:
     def _of_tenant(self, tenant: str | None, condition: str, limit: int) -> Iterator[Run]:
         return self._rows(
             f"where (?1 is null or api = ?1) and (?2 is null or tenant = ?2) and {condition} "
-            "order by opened_at desc, rowid desc limit ?3",
+            # In the order in which they were stored: a wall clock may have been set back.
+            "order by rowid desc limit ?3",
             self.api,
             tenant,
             limit,

@@ -70,7 +70,7 @@ class Killer:
     chance: random.Random
     totals: Totals
     span: float = 0.0  # seconds of a run that nobody disturbs
-    lines: int = 12  # that a whole run says
+    lines: int = 13  # that a whole run says
     before_each: Callable[[int], Awaitable[None]] | None = None  # hears the number of the case
     kept: tuple[str, int, int] | None = None  # run, builds, bytes: once its image is pushed
 
