@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
-.PHONY: setup demo check test real failures crash fmt docs picture clean
+.PHONY: setup demo check test real failures crash mutants sweep fmt docs picture clean
 
 setup: $(STAMP)
 
@@ -24,16 +24,25 @@ check: setup
 test: check real
 
 real: setup
-	$(BIN)/pytest -q tests/real tests/crash
+	$(BIN)/pytest -q -m "not long" tests/real tests/crash
 
-# About twelve minutes on two cores. CRASH_SEED=… repeats a seed.
+# About twenty minutes on two cores. CRASH_SEED=… repeats what a seed chose.
 crash: setup
+	$(BIN)/pytest -q tests/crash
 	$(BIN)/python -m tests.crash
 
 # Each failure id: provoked for real, or by which recording. The last line counts them.
 failures: setup
 	$(BIN)/pytest -q --failures-table tests/recorded tests/real/test_docker.py \
 		tests/real/test_failures_*.py
+
+# Three minutes: each guard is taken out once, and a test must notice.
+mutants: setup
+	$(BIN)/python -m tests.crash.mutants
+
+# Ten minutes: a run is killed, and its writes fail, at each system call.
+sweep: setup
+	$(BIN)/python -m tests.crash.sweep
 
 fmt: setup
 	$(BIN)/ruff format .

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Outcome,
         RunRecord,
         Secret,
+        Settlement,
         WaitPolicy,
     )
     from deployer.ports import Adapters
@@ -51,6 +52,7 @@ _HOMES: Final = {
     "State": "states.flow",
     "SupersededError": "errors",
     "OnLock": "model",
+    "Settlement": "model",
     "WaitPolicy": "model",
 }
 
@@ -74,6 +76,7 @@ __all__ = [
     "RunRecord",
     "Secret",
     "Settings",
+    "Settlement",
     "State",
     "SupersededError",
     "WaitPolicy",

@@ -11,7 +11,7 @@ from deployer import driver, events, planning
 from deployer.driver import Driver
 from deployer.failures import Failure
 from deployer.handle import DeployHandle, in_background
-from deployer.model import DeployRequest, OnLock, Plan, Run, RunId, RunRecord
+from deployer.model import DeployRequest, OnLock, Plan, Run, RunId, RunRecord, Settlement
 from deployer.ports import Adapters, Log
 from deployer.preflight import Preflight, doctor, preflight, scrubbed
 from deployer.result import DeployResult, result_of
@@ -134,6 +134,18 @@ class Deployer:
             on_event=on_event,
             acknowledge=acknowledge,
         )
+
+    async def settle(self, tenant: str, run_id: str, settlement: Settlement) -> Run | Failure:
+        """Record what became of a POST that got no answer, by the caller's own knowledge.
+
+        `resume` goes on from there: it proves a deploy that was done, and sends one that was not.
+        """
+        async with self._held(tenant, OnLock.FAIL, None):
+            run = planning.settleable(await self._adapters.journal.run(RunId(run_id)))
+            if isinstance(run, Failure):
+                return run
+            facts = planning.settled_facts(run, settlement)
+            return await self._adapters.journal.settled(run, facts, settlement)
 
     async def acknowledge(self, run_id: RunId) -> None:
         """The result of this run was heard: an equal deploy is a new one from now on."""

@@ -288,7 +288,8 @@ EXPLANATIONS: Final[Mapping[Kind, str]] = {
     Kind.OUTCOME_UNKNOWN: (
         "The request to deploy was sent and no answer came back, or not all of it in time. It may "
         "have been carried out; so it is not repeated. A resume looks at the tenant's status first "
-        "and repeats the request, with the same key, only when it left no trace."
+        "and repeats the request, with the same key, only when it left no trace. Where the server "
+        "tells nothing, look yourself, and say it with `deployer settle RUN --as …`."
     ),
     Kind.ANSWER_UNREADABLE: (
         "The request to deploy was answered with success, but the answer cannot be read: cut, "

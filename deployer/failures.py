@@ -142,12 +142,12 @@ class Kind(Enum):
     DEPLOY_INVALID       = "D06",  "Read the API's message",                         NEVER,   None
     DEPLOY_RATE_LIMIT    = "D07",  "Wait, then re-run",                              BACKOFF, None
     UPDATE_FAILED        = "D08",  "Check Fly.io status",                            NEVER,   None
-    SERVER_ERROR         = "D09",  "Outcome unknown: check Fly.io status, then `deployer resume`", SETTLE, None
-    OUTCOME_UNKNOWN      = "D10",  "Outcome unknown: check Fly.io status, then `deployer resume`", SETTLE, None
-    ANSWER_UNREADABLE    = "D11",  "Outcome unknown: check Fly.io status, then `deployer resume`", SETTLE, None
+    SERVER_ERROR         = "D09",  "Outcome unknown: check Fly.io status, then `deployer resume` or `deployer settle`", SETTLE, None
+    OUTCOME_UNKNOWN      = "D10",  "Outcome unknown: check Fly.io status, then `deployer resume` or `deployer settle`", SETTLE, None
+    ANSWER_UNREADABLE    = "D11",  "Outcome unknown: check Fly.io status, then `deployer resume` or `deployer settle`", SETTLE, None
     DEPLOY_REDIRECTED    = "D12",  "Check the API URL",                              NEVER,   None
     UNHEALTHY            = "D15",  "Check Fly.io status",                            NEVER,   None
-    POST_OPEN            = "D16",  "Outcome unknown: check Fly.io status, then `deployer resume`", SETTLE, None
+    POST_OPEN            = "D16",  "Outcome unknown: check Fly.io status, then `deployer resume` or `deployer settle`", SETTLE, None
     SUPERSEDED           = "D17",  "Someone deployed after you; nothing was undone", NEVER,   None
     TAG_NOT_ACCEPTED     = "D18",  "Leave out `--tag`: this server names the tag",   NEVER,   None
     NO_ROLLBACK          = "D19",  "Deploy the older commit again: this server keeps one tag", NEVER, None

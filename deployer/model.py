@@ -176,7 +176,7 @@ class Deployment:
     deploy_status: str  # the server's word, scrubbed
     url: str | None
     deploy_id: str | None = None
-    how: str = "posted"  # posted | replayed | found
+    how: str = "posted"  # posted | replayed | found | told (by a person, with `settle`)
     previous_deploy_id: str | None = None  # what the tenant ran before
     health: str | None = None  # the public URL's word; None: not waited for
 
@@ -254,6 +254,13 @@ class OnLock(StrEnum):
     FAIL = "fail"  # give up at once
     WAIT = "wait"  # until it is free
     REPLACE = "replace"  # wait, and make those give up that wait already
+
+
+class Settlement(StrEnum):
+    """What a person knows of a POST that got no answer."""
+
+    DEPLOYED = "deployed"
+    NOT_DEPLOYED = "not-deployed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

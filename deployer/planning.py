@@ -6,7 +6,18 @@ from dataclasses import replace
 from typing import Final
 
 from deployer.failures import Failure, Kind
-from deployer.model import DeployRequest, Outcome, Plan, Revision, Run, RunId, RunRecord
+from deployer.model import (
+    Deployment,
+    DeployRequest,
+    Facts,
+    Outcome,
+    Plan,
+    Revision,
+    Run,
+    RunId,
+    RunRecord,
+    Settlement,
+)
 from deployer.states.flow import State
 
 # Crockford's alphabet: no letters that look like digits.
@@ -95,6 +106,30 @@ def resume_state(run: Run) -> State:
     if run.plan.request.skip_push:  # it was never in another one
         return State.DEPLOYING
     return run.failure.resume_at if run.failure else State.BUILDING
+
+
+def settleable(run: Run | None) -> Run | Failure:
+    """The run, where its POST got no answer; else why there is nothing that a person could settle."""
+    if run is None:
+        return _no_such_run("there is no such run")
+    if run.abandoned:
+        return _no_such_run(f"run {run.id} was replaced by a newer one")
+    if run.intent is None:
+        return _no_such_run(f"run {run.id} has no POST without an answer: nothing to settle")
+    return run
+
+
+def settled_facts(run: Run, settlement: Settlement) -> Facts:
+    """What a person's word leaves in the facts: a deployment that is still to be proven, or none."""
+    if settlement is Settlement.NOT_DEPLOYED or run.intent is None:
+        return run.facts
+    told = Deployment(
+        deploy_status=settlement,
+        url=None,
+        how="told",
+        previous_deploy_id=run.intent.previous_deploy_id,
+    )
+    return replace(run.facts, deployment=told)
 
 
 def _succeeded(records: Sequence[RunRecord]) -> list[RunRecord]:

@@ -27,6 +27,7 @@ from deployer.model import (
     RunId,
     RunRecord,
     Secret,
+    Settlement,
     Step,
     TenantStatus,
 )
@@ -240,6 +241,9 @@ class Journal(Protocol):
 
     async def answered(self, run: Run, facts: Facts) -> Run:
         """Store what a definite answer leaves; the intent is closed."""
+
+    async def settled(self, run: Run, facts: Facts, settlement: Settlement) -> Run:
+        """Store what a person says of the open intent, and close it."""
 
     async def interrupted(self, run: Run, seconds: float) -> Run:
         """Note that the run was cancelled in its state."""

@@ -44,7 +44,7 @@ create table run (
 ) strict;
 create unique index one_open_run on run (api, tenant)
     where state not in ('done', 'failed') and not abandoned;
-create index newest on run (api, tenant, opened_at);
+create index newest on run (api, tenant);
 create table event (
     run text not null references run (id),
     seq integer not null,
@@ -54,6 +54,13 @@ create table event (
     data text not null,
     primary key (run, seq)
 ) strict, without rowid;
+"""
+_MAKE: Final = f"""
+begin immediate;
+pragma application_id = {APPLICATION_ID};
+pragma user_version = {VERSION};
+{_SCHEMA}
+commit;
 """
 
 # SQLite's primary result codes, and what each means for a deploy.
@@ -168,12 +175,12 @@ def _fill(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     fresh = sqlite3.connect(path, isolation_level=None)
     try:
+        fresh.execute("pragma synchronous = full")
+        fresh.executescript(_MAKE)
+        # Last: a close that cannot move the write-ahead log into the file says nothing (measured).
         fresh.execute("pragma journal_mode = wal")
-        fresh.executescript(_SCHEMA)
-        fresh.execute(f"pragma application_id = {APPLICATION_ID}")
-        fresh.execute(f"pragma user_version = {VERSION}")
+        _check_content(fresh, path)
     finally:
-        # The last connection to close moves all of the write-ahead log into the file, and syncs it.
         fresh.close()
 
 

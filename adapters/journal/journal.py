@@ -19,7 +19,7 @@ from deployer.adapters.journal.turn import Turn
 from deployer.errors import SupersededError
 from deployer.events import Waiting
 from deployer.failures import Failure
-from deployer.model import Facts, Intent, OnLock, Phase, Run, RunId, RunRecord, Step
+from deployer.model import Facts, Intent, OnLock, Phase, Run, RunId, RunRecord, Settlement, Step
 from deployer.ports import Clock
 from deployer.states.flow import Move, is_further
 
@@ -135,6 +135,12 @@ class Journal:
         """Store what a definite answer leaves; the intent is closed."""
         answered = replace(run, intent=None, facts=facts)
         return await self._call(self._write, run, answered, "answered", plain(facts))
+
+    async def settled(self, run: Run, facts: Facts, settlement: Settlement) -> Run:
+        """Store what a person says of the open intent, and close it."""
+        settled = replace(run, intent=None, facts=facts)
+        data = {"as": settlement, "process": os.getpid()}
+        return await self._call(self._write, run, settled, "settled", data)
 
     async def interrupted(self, run: Run, seconds: float) -> Run:
         """Note that the run was cancelled in its state."""

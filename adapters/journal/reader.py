@@ -87,7 +87,8 @@ class JournalReader:
     def _of_tenant(self, tenant: str | None, condition: str, limit: int) -> Iterator[Run]:
         return self._rows(
             f"where (?1 is null or api = ?1) and (?2 is null or tenant = ?2) and {condition} "
-            "order by opened_at desc, rowid desc limit ?3",
+            # In the order in which they were stored: a wall clock may have been set back.
+            "order by rowid desc limit ?3",
             self.api,
             tenant,
             limit,
@@ -139,8 +140,7 @@ def settled_outcome(run: Run) -> Outcome | None:
     if run.state is State.DONE:
         return Outcome.SUCCEEDED
     if run.state is State.FAILED:
-        unknown = run.failure is not None and run.failure.outcome_unknown
-        return Outcome.UNKNOWN if unknown else Outcome.FAILED
+        return Outcome.UNKNOWN if run.intent else Outcome.FAILED
     return Outcome.ABANDONED if run.abandoned else None
 
 

@@ -1,14 +1,13 @@
 """Whose turn it is to deploy a tenant: at once or not at all, after a wait, or the newest only."""
 
-import fcntl
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deployer.adapters.journal.lock import LockedError, locked, locking
+from deployer.adapters.journal.lock import LockedError, locked
 from deployer.errors import BusyError, SupersededError
 from deployer.events import Waiting
 from deployer.model import OnLock
@@ -37,6 +36,14 @@ class Turn:
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """Hold the tenant. Raises BusyError, or SupersededError where a newer process waits."""
+        lock = await self._taken()
+        try:
+            yield
+        finally:
+            lock.__exit__(None, None, None)
+
+    async def _taken(self) -> AbstractContextManager[None]:
+        """The lock, entered."""
         ticket = drawn(self._queue, newest=self.on_lock is OnLock.REPLACE)
         patience = LINGER_SECONDS if self.on_lock is OnLock.FAIL else WAIT_SECONDS
         deadline = self.clock.monotonic() + patience
@@ -45,9 +52,10 @@ class Turn:
             lock = locked(self.lock, self.note)
             try:
                 lock.__enter__()
-                break
             except LockedError as error:
                 holder = str(error)
+            else:
+                return lock
             left = deadline - self.clock.monotonic()
             if left <= 0:
                 raise BusyError(self.tenant, holder)
@@ -55,10 +63,6 @@ class Turn:
                 self.tell(Waiting(what=f"another run of the tenant ({holder})", seconds=left))
                 told = holder
             await self._pause(ticket)
-        try:
-            yield
-        finally:
-            lock.__exit__(None, None, None)
 
     async def _pause(self, ticket: int) -> None:
         if self.on_lock is OnLock.FAIL:
@@ -77,9 +81,9 @@ def drawn(queue: Path, *, newest: bool = False) -> int:
     """The number of the newest run that replaces older ones; with `newest`, the next number."""
     handle = os.open(queue, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.fcntl(handle, fcntl.F_OFD_SETLKW, locking())
-        number = int(os.pread(handle, _DIGITS, 0) or b"0")
-        if newest:
+        text = os.pread(handle, _DIGITS, 0)
+        number = int(text) if text.isdigit() else 0
+        if newest:  # Two that draw at once may share a number: then neither gives up.
             number += 1
             os.pwrite(handle, f"{number:0{_DIGITS}}".encode(), 0)
         return number

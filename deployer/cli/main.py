@@ -23,6 +23,7 @@ deployer --help                  all commands, options and exit codes
 _COMMANDS: Final = {
     "deploy": Lazy("deployer.cli.deploy:deploy", "Compile, build the image, push, run, prove."),
     "resume": Lazy("deployer.cli.resume:resume", "Go on with a run that stopped."),
+    "settle": Lazy("deployer.cli.settle:settle", "Say what became of a POST without an answer."),
     "rollback": Lazy("deployer.cli.rollback:rollback", "Run an earlier image again."),
     "status": Lazy("deployer.cli.records:status", "The newest run, and what to do next."),
     "history": Lazy("deployer.cli.records:history", "The runs, newest first."),

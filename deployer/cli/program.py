@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from deployer.cli.document import Document
     from deployer.cli.wording import Line
     from deployer.events import Event
-    from deployer.model import DeployRequest, OnLock, RunId, Secret
+    from deployer.failures import Failure
+    from deployer.model import DeployRequest, OnLock, Run, RunId, Secret, Settlement
     from deployer.ports import Log
     from deployer.preflight import Preflight
     from deployer.result import DeployResult
@@ -67,6 +68,9 @@ class Deploys(Protocol):
         acknowledge: bool = True,
     ) -> "DeployResult":
         """Go back."""
+
+    async def settle(self, tenant: str, run_id: str, settlement: "Settlement") -> "Run | Failure":
+        """Record what a person knows."""
 
     async def acknowledge(self, run_id: "RunId") -> None:
         """The result was heard."""

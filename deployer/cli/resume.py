@@ -28,7 +28,7 @@ def resume(ctx: click.Context, /, run: str | None, **chosen: Any) -> int:
 
     cli = invocation(ctx)
     flags = target.flags_of(chosen)
-    found = target.resolved(cli, flags if run is None else _of_run(cli, run, flags))
+    found = target.resolved(cli, flags if run is None else of_run(cli, run, flags))
     if isinstance(found, int):
         return found
     target.introduce(cli, found)
@@ -42,7 +42,7 @@ def resume(ctx: click.Context, /, run: str | None, **chosen: Any) -> int:
     return carry(cli, found.settings, tenant, work)
 
 
-def _of_run(cli: Invocation, run: str, flags: "Flags") -> "Flags":
+def of_run(cli: Invocation, run: str, flags: "Flags") -> "Flags":
     """`flags`, with the run's own tenant and profile where none is given."""
     from deployer.cli.stored import find_run  # noqa: PLC0415
 

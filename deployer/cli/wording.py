@@ -8,7 +8,7 @@ from deployer.cli.output import Style
 from deployer.cli.report import Report
 from deployer.doctor.finding import Finding, Level
 from deployer.failures import Failure
-from deployer.model import Facts, Phase, WaitPolicy
+from deployer.model import Facts, Phase, Settlement, WaitPolicy
 from deployer.states.flow import State
 
 if TYPE_CHECKING:
@@ -159,6 +159,14 @@ def _interrupted(report: Report) -> Iterator[Line]:
     yield Line(f"stopped in {state}", Style.WARN)
     if report.resume:
         yield Line(f"  {kept(report.phases)}next: {report.resume}")
+
+
+def settled(run: str, settlement: Settlement, command: str | None) -> Iterator[Line]:
+    """What a person's word changed, and what goes on from there."""
+    yield Line(f"run {run}: the journal has it as {settlement} now")
+    if command:
+        sent = "prove that it runs" if settlement is Settlement.DEPLOYED else "send it again"
+        yield Line(f"next: {command}, to {sent}")
 
 
 def kept(phases: Sequence[Phase]) -> str:

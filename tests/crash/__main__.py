@@ -6,6 +6,7 @@ import random
 import shutil
 import sys
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import anyio
 
 from tests.crash.bench import Bench
 from tests.crash.kills import Killer, Totals, kill_until
+from tests.crash.real import new_version, real_bench
 from tests.crash.site import stand_in_site
 
 WORKERS = 2
@@ -45,6 +47,20 @@ async def stand_ins(kills: int, seed: str, folder: Path) -> Totals:
     return whole
 
 
+async def nothing_stood_in(kills: int, seed: str, folder: Path) -> Totals:
+    """Random kills with real cargo, engine and registry."""
+    totals = Totals(seed)
+    async with real_bench(folder, say) as bench:
+        killer = Killer(
+            bench,
+            random.Random(seed),
+            totals,
+            before_each=partial(new_version, bench),
+        )
+        await kill_until(kills, killer, partial(_progress, 0))
+    return totals
+
+
 def _progress(number: int, totals: Totals) -> None:
     if totals.cases % 20 == 0 or totals.violations:
         say(f"  worker {number}: {totals.line}")
@@ -52,27 +68,38 @@ def _progress(number: int, totals: Totals) -> None:
             say(f"    {each}")
 
 
-def report(title: str, totals: Totals) -> int:
-    """Say what came of it; 1 if anything was wrong."""
+def report(title: str, totals: Totals) -> None:
+    """Say what came of it."""
     for each in totals.violations[:20]:
         say(f"  {each}")
     where = ", ".join(f"{name} {count}" for name, count in totals.killed_in.most_common())
     say(f"{title}: killed in: {where}")
     say(f"{title}: {totals.line}")
-    return 0 if totals.clean else 1
 
 
 def main() -> int:
     """Parse, run, report."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash")
-    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--kills", type=int, default=1000, help="With stand-ins.")
+    parser.add_argument("--real", type=int, default=100, help="With everything real.")
     parser.add_argument("--keep", action="store_true")
     chosen = parser.parse_args()
     seed = os.environ.get("CRASH_SEED") or f"{random.SystemRandom().getrandbits(32):08x}"
     say(f"CRASH_SEED={seed}")
     folder = Path(tempfile.mkdtemp(prefix="deployer-crash-"))
+    began = time.monotonic()
     try:
-        return report("stand-ins", anyio.run(stand_ins, chosen.kills, seed, folder))
+        totals = Totals(seed)
+        for title, work, kills in (
+            ("stand-ins", stand_ins, chosen.kills),
+            ("real", nothing_stood_in, chosen.real),
+        ):
+            if kills:
+                part = anyio.run(work, kills, seed, folder / title)
+                report(title, part)
+                totals.add(part)
+        say(f"crash: {totals.line} ({time.monotonic() - began:.0f} s)")
+        return 0 if totals.clean else 1
     finally:
         if chosen.keep:
             say(f"kept: {folder}")

@@ -32,10 +32,19 @@ class Store:
         app.router.add_get("/v2/", self._root)
         app.router.add_get("/v2/{name:.+}/manifests/{reference}", self._get)
         app.router.add_put("/v2/{name:.+}/manifests/{reference}", self._put)
+        app.router.add_post("/v2/{name:.+}/blobs/uploads/", self._begin_upload)
+        app.router.add_delete("/v2/{name:.+}/blobs/uploads/{session}", self._end_upload)
         return app
 
     async def _root(self, _request: web.Request) -> web.Response:
         return web.json_response({}, headers=_REGISTRY)
+
+    async def _begin_upload(self, request: web.Request) -> web.Response:
+        headers = {**_REGISTRY, "Location": f"{request.path}1"}
+        return web.Response(status=202, headers=headers)
+
+    async def _end_upload(self, _request: web.Request) -> web.Response:
+        return web.Response(status=204, headers=_REGISTRY)
 
     async def _get(self, request: web.Request) -> web.Response:
         manifest = self.manifests.get(_named(request))
@@ -70,6 +79,7 @@ class StandInEngine:
         app.router.add_get("/version", self._version)
         app.router.add_post(version + "/build", self._build)
         app.router.add_get(version + "/images/{name:.+}/json", self._inspect)
+        app.router.add_get(version + "/images/{name:.+}/history", self._history)
         app.router.add_post(version + "/images/{name:.+}/tag", self._tag)
         app.router.add_post(version + "/images/{name:.+}/push", self._push)
         app.router.add_delete(version + "/images/{name:.+}", self._remove)
@@ -97,6 +107,10 @@ class StandInEngine:
             return _no_image()
         found = {"Id": image, "Os": "linux", "Architecture": "amd64", "Size": 42}
         return web.json_response(found)
+
+    async def _history(self, request: web.Request) -> web.Response:
+        known = request.match_info["name"] in self.images
+        return web.json_response([{"CreatedBy": "COPY"}]) if known else _no_image()
 
     async def _tag(self, request: web.Request) -> web.Response:
         image = self.images.get(request.match_info["name"])

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,8 +18,7 @@ WHOLE_RUN_SECONDS: Final = 60.0  # nothing that is not killed may take so long
 RESUMES_MAX: Final = 9  # of one case: the tool itself gives up a run that is resumed more often
 UPLOAD_MAX: Final = 10_000  # bytes, for an image that the registry has
 _BY_TIME: Final = 0.2  # the share of kills that wait for no line
-_LINES: Final = 12  # that a whole run says
-_PAUSE: Final = 0.08  # seconds; states of the stand-ins take less
+_PAUSE: Final = 0.1  # of a run's whole time, after a line; a state of the stand-ins takes less
 _PUSHED: Final = (State.DEPLOYING, State.DONE)
 
 
@@ -71,6 +70,8 @@ class Killer:
     chance: random.Random
     totals: Totals
     span: float = 0.0  # seconds of a run that nobody disturbs
+    lines: int = 13  # that a whole run says
+    before_each: Callable[[int], Awaitable[None]] | None = None  # hears the number of the case
     kept: tuple[str, int, int] | None = None  # run, builds, bytes: once its image is pushed
 
     async def measure(self) -> None:
@@ -84,6 +85,8 @@ class Killer:
         """One deploy: start it, kill it, go on, until it is done."""
         self.totals.cases += 1
         self.kept = None
+        if self.before_each is not None:
+            await self.before_each(self.totals.cases)
         await self.bench.site.forget()
         before = len(self.bench.records())
         ended: Ended | None = None
@@ -137,8 +140,8 @@ class Killer:
         """
         if self.chance.random() < _BY_TIME:
             return await child.within(self.chance.uniform(0, 1.1) * self.span)
-        lines = self.chance.randint(1, _LINES)
-        pause = self.chance.uniform(0, _PAUSE)
+        lines = self.chance.randint(1, self.lines)
+        pause = self.chance.uniform(0, _PAUSE * self.span)
         await until(
             lambda: child.process.returncode is not None or child.lines() >= lines,
             WHOLE_RUN_SECONDS,

@@ -18,7 +18,7 @@ from deployer.sandbox.ledger import Ledger
 from deployer.sandbox.logins import Logins
 from deployer.sandbox.loopback import HOST, served
 from deployer.sandbox.management import Management
-from deployer.sandbox.options import TENANTS, Options
+from deployer.sandbox.options import TENANTS, Contract, Options
 from deployer.sandbox.shelf import Shelf
 from deployer.sandbox.traffic import Traffic
 from deployer.sandbox.up import api_token
@@ -66,11 +66,19 @@ class Site:
 
 
 @asynccontextmanager
-async def stand_in_site(folder: Path, *, work_seconds: float = 0.0) -> AsyncIterator[Site]:
+async def stand_in_site(
+    folder: Path, *, work_seconds: float = 0.0, contract: Contract = Contract.OWN_TAG
+) -> AsyncIterator[Site]:
     """Serve a site until the block ends; `folder` keeps its ledger and its engine's socket."""
     await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
     options = Options(
-        cache=folder, folder=folder, environ={}, faults={}, base_port=0, work_seconds=work_seconds
+        cache=folder,
+        folder=folder,
+        environ={},
+        contract=contract,
+        faults={},
+        base_port=0,
+        work_seconds=work_seconds,
     )
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))

@@ -27,7 +27,7 @@ from deployer.states.flow import State
 from tests.fakes.deployers import adapters
 from tests.fakes.neighbours import Neighbours
 
-pytestmark = [pytest.mark.anyio, pytest.mark.real]
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.long]
 LOST: Final = 200
 WORK: Final = 0.3  # seconds
 AT_ONCE: Final = 25

@@ -47,6 +47,7 @@ async def at_once(*commands: tuple[Bench, tuple[str, ...]]) -> list[Ended]:
     return [ended[number] for number in range(len(commands))]
 
 
+@pytest.mark.long
 async def test_of_two_deploys_of_a_tenant_one_is_refused_by_name(bench: Bench) -> None:
     refused = 0
     for pair in range(PAIRS):

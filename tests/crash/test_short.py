@@ -1,4 +1,4 @@
-"""The short version of the random kills; `python -m tests.crash` is the long one."""
+"""The short versions of the random kills and of the sweep over the system calls."""
 
 import os
 import random
@@ -9,9 +9,11 @@ import pytest
 from tests.crash.bench import Bench
 from tests.crash.kills import Killer, Totals, kill_until
 from tests.crash.site import stand_in_site
+from tests.crash.sweep import have_strace, swept
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
-KILLS = 40
+KILLS = 20
+EVERY = 80  # of the system calls
 
 
 async def test_a_deploy_that_is_killed_anywhere_is_done_exactly_once(tmp_path: Path) -> None:
@@ -25,3 +27,15 @@ async def test_a_deploy_that_is_killed_anywhere_is_done_exactly_once(tmp_path: P
 
     assert killer.totals.clean, (killer.totals.line, killer.totals.violations)
     assert killer.totals.done == killer.totals.cases > 0
+
+
+async def test_a_run_that_is_disturbed_at_some_system_calls_is_done_exactly_once(
+    tmp_path: Path,
+) -> None:
+    assert await have_strace(), "install strace"
+
+    sweep = await swept(tmp_path, every=EVERY)
+
+    assert sweep.violations == []
+    assert (sweep.duplicates, sweep.missing) == (0, 0)
+    assert sweep.tried.total() > 5

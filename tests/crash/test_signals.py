@@ -73,7 +73,14 @@ async def ended_in_time(child: Child) -> Ended:
     return ended
 
 
-@pytest.mark.parametrize("number", [INT, TERM, HUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(INT, id="INT"),
+        pytest.param(TERM, id="TERM", marks=pytest.mark.long),
+        pytest.param(HUP, id="HUP", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("state", PLACES)
 async def test_a_signal_ends_a_run_quickly_and_says_how_it_stands(
     bench: Bench, state: State, number: signal.Signals
@@ -99,6 +106,7 @@ async def test_a_signal_ends_a_run_quickly_and_says_how_it_stands(
     assert len(executed(bench)) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", PLACES)
 async def test_the_second_signal_ends_at_once_and_loses_nothing(bench: Bench, state: State) -> None:
     child = await hanging(bench, PLACES[state])
@@ -168,6 +176,7 @@ async def test_a_signal_while_the_new_image_is_awaited_keeps_its_answer(bench: B
     assert len(executed(bench)) == 1
 
 
+@pytest.mark.long
 async def test_signals_at_any_instant_of_the_imports_end_without_a_traceback(bench: Bench) -> None:
     chance = random.Random(7)
     for number in (INT, TERM, HUP) * 6:

@@ -54,6 +54,17 @@ def test_it_fits_the_port() -> None:
     assert isinstance(engine, Docker)
 
 
+async def test_a_build_that_just_ends_is_a_failure_though_an_image_has_the_name(
+    order: ImageOrder,
+) -> None:
+    # As a killed engine leaves it: the tag is that of an earlier build.
+    said = [json.dumps({"stream": "Step 1/1 : FROM debian\n"})]
+    async with serving(StandIn(lines=said, images={LOCAL: image()})) as engine:
+        outcome = await docker(engine.endpoint).build(order, ignore)
+
+    assert kind(outcome) is Kind.ENGINE_DIED
+
+
 # -- Is there an engine?
 
 

@@ -255,10 +255,12 @@ async def test_a_lost_product_sends_the_run_back_along_its_edge(
     tmp_path: Path, lose: object, back_to: State
 ) -> None:
     assert callable(lose)
-    stops = {State.BUILDING: "image", State.IMAGING: "push", State.AUTHENTICATING: "deploy"}
-    of = Neighbours(
-        fails=failing(stops[back_to], State.IMAGING, Kind.DOCKERFILE_SYNTAX),
-    )
+    call, phase = {
+        State.BUILDING: ("image", State.IMAGING),
+        State.IMAGING: ("push", State.PUSHING),
+        State.AUTHENTICATING: ("deploy", State.DEPLOYING),
+    }[back_to]
+    of = Neighbours(fails=failing(call, phase, Kind.DOCKERFILE_SYNTAX))
     told: list[Event] = []
 
     async with deployer(tmp_path, of) as here:
@@ -270,6 +272,8 @@ async def test_a_lost_product_sends_the_run_back_along_its_edge(
     assert failed.state is State.FAILED
     assert result.state is State.DONE
     assert len(of.deployed) == 1
+    back = [each.body for each in told if isinstance(each.body, StateRewound)]
+    assert any(body.state is phase and body.to is back_to for body in back)
 
 
 async def test_a_run_that_never_gets_further_is_ended(tmp_path: Path) -> None:

@@ -283,6 +283,22 @@ async def test_a_damaged_journal_is_refused_and_left_as_it_is(
     assert (tmp_path / NAME).read_bytes() == before
 
 
+async def test_the_newest_run_is_the_last_one_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    clock = Clock()
+    here = Journal(tmp_path, API, clock)
+    await here.open_run(new_run(tmp_path, "r1"))
+    clock.now -= 86_400
+    await here.open_run(new_run(tmp_path, "r2"))
+
+    newest = await here.latest("ten_1")
+    ids = [record.run.id for record in await here.history("ten_1", 9)]
+    await here.aclose()
+
+    assert newest is not None
+    assert newest.id == "r2"
+    assert ids == ["r2", "r1"]
+
+
 async def test_what_a_killed_maker_left_is_replaced(tmp_path: Path) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
         (tmp_path / f"{MAKING}{suffix}").write_bytes(b"half of a database")

@@ -22,6 +22,17 @@ class Model:
     state = "a"
 
 
+async def test_a_move_that_transitions_reports_as_not_taken_is_an_error() -> None:
+    flow = Flow(State.BUILDING, committed)
+
+    async def halted(*_: object, **__: object) -> bool:
+        return False
+
+    flow._machine.events[BUILT.trigger].trigger = halted  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="was refused in building"):
+        await flow.take(BUILT, STEP, 0.0)
+
+
 async def cancelled_trigger(machine_class: type[AsyncMachine]) -> tuple[bool, list[str]]:
     """Whether a cancelled trigger let its scope know, and what ran all the same."""
     ran: list[str] = []
