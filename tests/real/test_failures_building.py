@@ -164,6 +164,7 @@ def leaky_script(project: Project) -> None:
         ("B01", source("fn main() {\n")),
         ("B02", without_url),
         ("B02", script_without_url),
+        ("B02", source('compile_error!("set `DATABASE_URL` to use query macros online");\nfn main() {}\n')),
         ("B03", no_manifest),
         ("B03", manifest("[package\n")),
         ("B03", manifest('[package]\nversion = "1"\n')),
