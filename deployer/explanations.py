@@ -253,6 +253,11 @@ EXPLANATIONS: Final[Mapping[Kind, str]] = {
         "The registry asks to send the login to a host of another site. That is not done; "
         "nothing was sent."
     ),
+    Kind.INDEX_REFUSED: (
+        "The registry says that there is no such repository, but the image is an index: a list of "
+        "manifests, as engines make it that attach attestations. Fly's registry answers so to an "
+        "index. BUILDX_NO_DEFAULT_ATTESTATIONS=1 turns them off."
+    ),
     Kind.PUSH_FAILED: (
         "The engine could not push, for a reason that deployer does not know; its own words "
         "are shown."

@@ -129,6 +129,7 @@ class Kind(Enum):
     NOT_A_REGISTRY       = "P14",  "Check what answers in place of the registry (proxy?)", NEVER, None
     TAG_OVERWRITTEN      = "P15",  "Tag was overwritten; use a new tag",             NEVER,   None
     REALM_FOREIGN        = "P17",  "The registry sends logins elsewhere: report it to its operator", NEVER, None
+    INDEX_REFUSED        = "P18",  "Build without attestations: the registry takes no image index", NEVER, _I
     PUSH_FAILED          = "P00",  "Read the engine's message",                      NEVER,   None
 
     # Deploying: POST deploy and the proof

@@ -141,6 +141,7 @@ class LocalImage:
     os: str
     architecture: str
     size: int  # bytes
+    is_index: bool = False  # a list of manifests; attestations make one
 
 
 async def inspected(engine: aiodocker.Docker, name: str) -> LocalImage | None:
@@ -157,7 +158,16 @@ async def inspected(engine: aiodocker.Docker, name: str) -> LocalImage | None:
         os=str(found["Os"]),
         architecture=str(found["Architecture"]),
         size=int(found["Size"]),
+        is_index=_is_index(found.get("Descriptor")),
     )
+
+
+def _is_index(descriptor: object) -> bool:
+    """What an engine with containerd's store says of an image; others say nothing of the kind."""
+    match descriptor:
+        case {"mediaType": str(media_type)}:
+            return media_type.endswith((".image.index.v1+json", ".manifest.list.v2+json"))
+    return False
 
 
 async def described(engine: aiodocker.Docker, name: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import cast
 
 import aiodocker
@@ -28,11 +29,14 @@ class Push:
         self._login = login
         self._idle = idle
         self._stream = PushStream(teller)
+        self._is_index = False
 
     async def run(self, engine: aiodocker.Docker) -> Digest | Failure:
         """The digest, once the engine has named it. Raises CLIENT_ERRORS."""
-        if await inspected(engine, self._local) is None:
+        found = await inspected(engine, self._local)
+        if found is None:
             return _failure(Kind.IMAGE_NOT_LOCAL, f"the engine has no image {self._local}")
+        self._is_index = found.is_index
         await tag(engine, self._local, self._target)
         with anyio.move_on_after(self._idle) as silence:
             async with aclosing(self._lines(engine)) as lines:
@@ -50,7 +54,11 @@ class Push:
     def trouble(self, error: Exception) -> Failure:
         """What one of CLIENT_ERRORS means for this push."""
         if said := engine_message(error):
-            return push_failure(*said, moved=self._stream.moved)
+            failure = push_failure(*said, moved=self._stream.moved)
+            # Fly's registry calls an index that it does not take a missing repository.
+            if self._is_index and failure.kind is Kind.REPOSITORY_DENIED:
+                return replace(failure, kind=Kind.INDEX_REFUSED)
+            return failure
         return client_failure(error, State.PUSHING, Kind.PUSH_ENGINE_DIED)
 
     def _lines(self, engine: aiodocker.Docker) -> AsyncGenerator[object, None]:

@@ -1,5 +1,6 @@
 """Every way in which a push fails: a real engine, and registries that refuse, break off or lie."""
 
+import json
 import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,6 +29,8 @@ from deployer.sandbox.up import Sandbox
 from deployer.states.pushing import confirmed
 from deployer.states.world import World
 from tests.servers.cutting import cutting
+from tests.servers.engine import StandIn, serving
+from tests.servers.engine import image as stored_image
 from tests.servers.raw_http import Step, answer, raw_server
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -222,6 +225,18 @@ async def test_a_real_engine_s_push_fails_as_the_catalogue_says(
         found = await pushed(engine, image, login_at(address))
 
     provoked(failure_id, found)
+
+
+async def test_an_index_is_not_taken_for_a_missing_repository(provoked: Provoked) -> None:
+    index = {"mediaType": "application/vnd.oci.image.index.v1+json"}
+    refusal = json.dumps({"error": "unknown: app repository not found"})
+    for descriptor, failure_id in ((index, "P18"), (None, "P02")):
+        made = {"app:1": {**stored_image(), "Descriptor": descriptor}}
+        async with serving(StandIn(lines=[refusal], images=made)) as engine:
+            docker = Docker(context=BuildContext(), endpoint=engine.endpoint)
+            target = ImageRef("registry.test", "app", "v1")
+            found = await docker.push("app:1", target, login_at("registry.test"), deaf)
+        provoked(failure_id, found)
 
 
 # -- Our own look at a registry
