@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import anyio
@@ -56,8 +57,21 @@ class Site:
 
     async def uploaded(self) -> int:
         """Bytes that went to the registry so far."""
+        return int((await self._log())["uploaded"])
+
+    async def until_asked(self, name: str) -> None:
+        """Wait until a path that ends so was asked for."""
+        # The sandbox's log is asked over HTTP: there is no event to wait for.
+        while not await self._asked(name):  # noqa: ASYNC110
+            await anyio.sleep(0.02)
+
+    async def _asked(self, name: str) -> bool:
+        requests = (await self._log())["requests"]
+        return any(each["path"].endswith(f"/{name}") for each in requests)
+
+    async def _log(self) -> dict[str, Any]:
         async with self.session.get(f"{self.api_url}/__sandbox/log") as answer:
-            return int((await answer.json())["uploaded"])
+            return dict(await answer.json())
 
     async def forget(self) -> None:
         """Count anew; the ledger stays."""
