@@ -12,6 +12,7 @@ from deployer.sandbox.making import making
 from deployer.sandbox.options import Options
 from deployer.sandbox.packages import Apt, can_fetch
 from deployer.sandbox.refusal import Refused, Say
+from deployer.sandbox.shelf import Shelf
 
 NAME: Final = "debian:bookworm-slim"
 PULL_SECONDS: Final = 45.0
@@ -48,6 +49,20 @@ async def ensure_base_image(api: EngineApi, options: Options, say: Say) -> bool:
     await api.import_image(archive, NAME, ["/bin/sh"])
     say(f"{NAME} cannot be pulled here: made a small one from the distribution's packages")
     return True
+
+
+async def publish_base_image(api: EngineApi, shelf: Shelf) -> None:
+    """Have the base image in the sandbox's registry, for builds without an engine.
+
+    Raises Refused.
+    """
+    repository, _, tag = NAME.partition(":")
+    if await shelf.digest(f"library/{repository}", tag) is not None:
+        return
+    try:
+        await api.push(NAME, shelf.address)
+    except EngineError as error:
+        raise Refused(f"{NAME} cannot be put into the sandbox's registry: {error}") from error
 
 
 async def _pulled(api: EngineApi) -> bool:

@@ -15,7 +15,7 @@ import anyio
 from aiohttp import web
 from anyio.abc import TaskGroup
 
-from deployer.sandbox.base_image import ensure_base_image
+from deployer.sandbox.base_image import ensure_base_image, publish_base_image
 from deployer.sandbox.control import Control, stranger
 from deployer.sandbox.deploys import Deploys
 from deployer.sandbox.edge import Edge
@@ -62,6 +62,7 @@ class Sandbox:
             "SYSTEMPROMPT_USER_EMAIL": "you@example.com",
             "SYSTEMPROMPT_PROFILE": "prod",
             "DOCKER_HOST": self.engine,
+            "DEPLOYER_BASE_REGISTRY": self.registry,
         }
 
     def described(self) -> dict[str, object]:
@@ -100,12 +101,14 @@ async def sandbox(options: Options, say: Say) -> AsyncIterator[Sandbox]:
         made_here = await ensure_base_image(runs.api, options, say)
         address = await stack.enter_async_context(registry(options, programs, runs, say))
         stack.push_async_callback(_leave_no_container, runs, options.folder)
+        shelf = Shelf(address, await _session(stack))
+        await publish_base_image(runs.api, shelf)
         faults = Faults(options.faults)
         site = _Site(
             stack=stack,
             options=options,
             engine=runs,
-            shelf=Shelf(address, await _session(stack)),
+            shelf=shelf,
             faults=faults,
             logins=Logins(faults, options.login_seconds),
             traffic=Traffic(),
