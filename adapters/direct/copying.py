@@ -150,7 +150,7 @@ class Copying:
         # dockerd gives --chown to the directory that is copied, not to those above it.
         layer.make_parents(target, None)
         if not self._tree.is_directory(target):
-            layer.put(_owned(_directory(target), owner or _Owner()), chosen=True)
+            layer.put(_owned(_directory(target), owner or _Owner()))
         for relative, entry in self._context.below(directory):
             path = _joined(target, relative)
             layer.make_parents(path, None)
