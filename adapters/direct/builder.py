@@ -11,7 +11,9 @@ import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 
 from deployer.adapters.context.build_context import summarise
+from deployer.adapters.context.entries import Entry
 from deployer.adapters.context.plan import ContextPlan, context_failure, plan_context, read_failure
+from deployer.adapters.context.project_tree import Node
 from deployer.adapters.context.tar import ChangedError, UnreadableError
 from deployer.adapters.direct.assembly import Assembly, assembled, image_config
 from deployer.adapters.direct.base import Bases
@@ -19,6 +21,7 @@ from deployer.adapters.direct.copying import Context, entries_of
 from deployer.adapters.direct.cupboard import Cupboard, KnownLayer
 from deployer.adapters.direct.delivery import Delivery
 from deployer.adapters.direct.fingerprint import fingerprint, is_settled
+from deployer.adapters.direct.image_tree import parents
 from deployer.adapters.direct.instructions import Program, qualified
 from deployer.adapters.direct.layer_tar import hashed, tar_size
 from deployer.adapters.direct.repository import Repository
@@ -31,6 +34,7 @@ from deployer.adapters.direct.values import (
     refusal,
 )
 from deployer.adapters.http.client import Http
+from deployer.adapters.leaks import Leaks
 from deployer.adapters.registry.errors import registry_failure
 from deployer.adapters.text import clean
 from deployer.events import Warned
@@ -41,6 +45,7 @@ from deployer.states.flow import State
 
 _T = TypeVar("_T")
 _AT_ONCE: Final = 2  # layers that are hashed: more would wait for the disk
+_SMALL: Final = 1 << 20  # bytes
 _OWNER_EXECUTES: Final = 0o100
 
 
@@ -54,19 +59,19 @@ class DirectBuilder:
         cupboard: Cupboard,
         clock: Clock,
         base_registry: str | None = None,
+        leaks: Leaks | None = None,
         realms: Collection[str] = (),
-        trust_fingerprints: bool = True,
     ) -> None:
         """`base_registry` (`host[:port]`) stands in for docker.io.
 
-        `realms`: token servers that may get the login besides the registry's own site.
+        `leaks`: what no image may hold. `realms`: token servers that may get the login besides the registry's own site.
         """
         self._http = http
         self._cupboard = cupboard
         self._clock = clock
         self._realms = frozenset(realms)
         self._bases = Bases(http, cupboard, mirror=base_registry, realms=realms)
-        self._trusts = trust_fingerprints
+        self._leaks = leaks or Leaks()
 
     async def ping(self) -> EngineInfo | Failure:
         """It is always there."""
@@ -76,6 +81,22 @@ class DirectBuilder:
         """Why the Dockerfile needs an engine, as far as it tells by itself; None: it does not."""
         found = await _in_thread(lambda: _program(order))
         return found if isinstance(found, Failure) else None
+
+    async def foresee(
+        self, order: ImageOrder, pending: frozenset[str], emit: Emit
+    ) -> Failure | None:
+        """Why an engine is needed, with the base image and the sources looked at."""
+        program = await _in_thread(lambda: _program(order))
+        if isinstance(program, Failure):
+            return program
+        base = await self._bases.find(program.base, program.base_line, emit)
+        if isinstance(base, Failure):
+            return base
+        made = await _in_thread(lambda: _assembled(order, program, base, pending))
+        # A source that is missing is the survey's to report.
+        if isinstance(made, Failure) and made.kind is Kind.NEEDS_ENGINE:
+            return made
+        return None
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         """Resolve the base, hash the layers, write the config. Success is the config's digest."""
@@ -126,6 +147,13 @@ class DirectBuilder:
         )
         return await delivery.deliver(target.tag)
 
+    async def data_root(self) -> Path | Failure | None:
+        """None: it keeps no images, only their recipes."""
+        return None
+
+    async def retain(self, name: str, kept: str) -> None:
+        """Nothing: what speeds up the next image is kept by content, not by name."""
+
     async def forget(self, names: Sequence[str]) -> None:
         """Remove these recipes; what the registry has stays."""
         for name in names:
@@ -155,7 +183,10 @@ class DirectBuilder:
         try:
             mark, newest = fingerprint(root, members)
             settled = is_settled(newest, self._clock.wall())
-            known = self._cupboard.layer(mark) if self._trusts and settled else None
+            known = self._cupboard.layer(mark) if settled else None
+            leak = self._leak(root, members, large=known is None)
+            if leak is not None:
+                return leak
             diff_id = known.diff_id if known else hashed(root, members, from_thread.check_cancelled)
         except ChangedError as error:
             return context_failure(Kind.CONTEXT_CHANGED, f"{error} changed while it was read")
@@ -167,10 +198,26 @@ class DirectBuilder:
             self._cupboard.keep_layer(mark, KnownLayer(diff_id=diff_id))
         return Layer(members=members, diff_id=diff_id, size=tar_size(members))
 
+    def _leak(self, root: Path, members: tuple[Member, ...], *, large: bool) -> Failure | None:
+        """The failure of the first file that holds a secret.
+
+        Small files are read each time: a password may be known today that was not before.
+        """
+        for member in members:
+            from_thread.check_cancelled()
+            wanted = member.node is Node.FILE and (large or member.size <= _SMALL)
+            if wanted and self._leaks.in_file(root / member.source):
+                cause = f"{member.source} holds a password that this deploy knows"
+                return context_failure(Kind.SECRET_IN_IMAGE, cause)
+        return None
+
     async def _written(
         self, order: ImageOrder, base: Base, assembly: Assembly, layers: tuple[Layer, ...]
     ) -> Image | Failure:
         config = image_config(base, assembly, [layer.diff_id for layer in layers])
+        if self._leaks.in_bytes(config.encode()):
+            cause = "the image's history or configuration holds a password that this deploy knows"
+            return context_failure(Kind.SECRET_IN_IMAGE, cause)
         recipe = Recipe(
             project_root=str(order.project_root),
             base_registry=base.registry,
@@ -208,25 +255,34 @@ def _program(order: ImageOrder) -> Program | Failure:
 
 
 def _assembled(
-    order: ImageOrder, program: Program, base: Base
+    order: ImageOrder, program: Program, base: Base, pending: frozenset[str] = frozenset()
 ) -> tuple[Assembly, tuple[str, ...]] | Failure:
     root = order.project_root
-    plan = plan_context(root, order.dockerfile, checkpoint=from_thread.check_cancelled)
+    plan = plan_context(root, order.dockerfile, pending, from_thread.check_cancelled)
     if isinstance(plan, Failure):
         return plan
     try:
-        return assembled(program, base, _context(root, plan)), summarise(plan).warnings
+        context = _context(root, plan, pending)
+        return assembled(program, base, context), summarise(plan).warnings
     except RefusedError as error:
         return refusal(error)
     except OSError as error:
         return read_failure(error)
 
 
-def _context(root: Path, plan: ContextPlan) -> Context:
+def _context(root: Path, plan: ContextPlan, pending: frozenset[str]) -> Context:
     def executable(path: str) -> bool:
-        return bool((root / path).lstat().st_mode & _OWNER_EXECUTES)
+        return path in pending or bool((root / path).lstat().st_mode & _OWNER_EXECUTES)
 
-    return Context(entries_of(plan.entries, plan.hidden), executable)
+    return Context([*entries_of(plan.entries, plan.hidden), *_awaited(plan, pending)], executable)
+
+
+def _awaited(plan: ContextPlan, pending: frozenset[str]) -> list[Entry]:
+    """What Building will make, as if it were there."""
+    there = {entry.path for entry in plan.entries}
+    made = {path: Entry(path, Node.FILE) for path in pending}
+    above = {parent: Entry(parent, Node.DIRECTORY) for path in pending for parent in parents(path)}
+    return [entry for entry in sorted((above | made).values()) if entry.path not in there]
 
 
 def _image_id(config: str) -> ImageId:

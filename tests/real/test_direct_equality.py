@@ -170,7 +170,7 @@ class Bench:
 
 
 def _files(exported: bytes) -> dict[str, tuple[object, ...]]:
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     with tarfile.open(fileobj=io.BytesIO(exported)) as tar:
         for each in tar:
             content = tar.extractfile(each) if each.isreg() else None
