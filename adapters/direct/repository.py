@@ -73,17 +73,22 @@ class Repository:
         *,
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
+        repeatable: bool = True,
     ) -> Answer | Failure:
-        """One small request; `path` is relative to the repository, or a whole URL of it."""
+        """One small request; `path` is relative to the repository, or a whole URL of it.
+
+        A connection that was kept may be dead: what is `repeatable` is then sent once more.
+        """
         url = path if path.startswith("http") else self._checked_url(path)
         if isinstance(url, Failure):
             return url
         used = self._authorization
-        answer = await self._call(method, url, headers or {}, content)
+        tries = 2 if repeatable else 1
+        answer = await self._call(method, url, headers or {}, content, tries)
         if not isinstance(answer, Answer) or answer.status != HTTPStatus.UNAUTHORIZED:
             return answer
         refused = await self.renew(answer, used)
-        return refused or await self._call(method, url, headers or {}, content)
+        return refused or await self._call(method, url, headers or {}, content, tries)
 
     async def send(
         self, method: str, url: str, body: AsyncIterable[bytes], headers: Mapping[str, str]
@@ -156,14 +161,18 @@ class Repository:
         )
 
     async def _call(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        tries: int,
     ) -> Answer | Failure:
-        sent = self._headers(headers)
-        answer = await self._http.call(method, url, headers=sent, content=content, cap=MANIFEST_MAX)
-        if isinstance(answer, Trouble) and answer.fault is Fault.CUT:
-            # A kept connection that the registry had closed; each request may be repeated.
+        answer: Answer | Trouble = Trouble(Fault.CUT, "not sent")
+        while tries and isinstance(answer, Trouble) and answer.fault is Fault.CUT:
+            tries -= 1
             answer = await self._http.call(
-                method, url, headers=sent, content=content, cap=MANIFEST_MAX
+                method, url, headers=self._headers(headers), content=content, cap=MANIFEST_MAX
             )
         return registry_trouble(answer) if isinstance(answer, Trouble) else answer
 

@@ -96,13 +96,23 @@ async def uploaded(repository: Repository, source: Source) -> Sum | Failure:
 
 
 async def put(repository: Repository, data: bytes, digest: str) -> Sum | Failure:
-    """Send a small blob."""
+    """Send a small blob; where no answer comes, look, and send it once more."""
+    sent = await _put_once(repository, data, digest)
+    if isinstance(sent, Failure) and sent.http_status is None:
+        there = await has(repository, digest, len(data))
+        return (
+            Sum(digest, len(data)) if there is True else await _put_once(repository, data, digest)
+        )
+    return sent
+
+
+async def _put_once(repository: Repository, data: bytes, digest: str) -> Sum | Failure:
     begun = await repository.ask("POST", "blobs/uploads/", content=b"")
     location = _accepted(repository, begun)
     if isinstance(location, Failure):
         return location
     answer = await repository.ask(
-        "PUT", _with_digest(location, digest), headers=_OCTETS, content=data
+        "PUT", _with_digest(location, digest), headers=_OCTETS, content=data, repeatable=False
     )
     return answer if isinstance(answer, Failure) else _stored(answer, Sum(digest, len(data)))
 
@@ -183,8 +193,12 @@ class _Upload:
         location = _accepted(self._repository, answer)
         if isinstance(location, Failure):
             return location
-        put = await self._repository.ask("PUT", _with_digest(location, total.digest), content=b"")
-        return put if isinstance(put, Failure) else _stored(put, total)
+        url = _with_digest(location, total.digest)
+        put = await self._repository.ask("PUT", url, content=b"", repeatable=False)
+        if isinstance(put, Answer):
+            return _stored(put, total)
+        # The answer was lost, not necessarily the work.
+        return total if await has(self._repository, total.digest, total.size) is True else put
 
     async def _find_offset(self) -> Failure | None:
         """Ask how much of the upload the registry has."""
