@@ -26,7 +26,7 @@ from deployer.ports import Adapters, Surroundings
 from deployer.settings.access import UndecodableTokenError, expires_at
 from deployer.settings.values import Settings
 
-BLOB_CONNECTIONS: Final = 4
+BLOB_CONNECTIONS: Final = 8
 
 
 def wired(settings: Settings) -> Adapters:

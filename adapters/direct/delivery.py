@@ -42,6 +42,9 @@ class Delivery:
     base: Repository  # where the base's layers are
     cupboard: Cupboard
     emit: Emit
+    _uploading: anyio.CapacityLimiter = field(
+        default_factory=lambda: anyio.CapacityLimiter(_AT_ONCE)
+    )
     _balance: Balance = field(default_factory=Balance)
     _failures: list[Failure] = field(default_factory=list)
     _blobs: dict[int, Blob] = field(default_factory=dict)  # of our own layers, by their place
@@ -53,26 +56,21 @@ class Delivery:
         config = await self._config()
         if isinstance(config, Failure):
             return config
-        limiter = anyio.CapacityLimiter(_AT_ONCE)
         async with anyio.create_task_group() as group:
             for place, layer in self._largest_first():
                 work = self._layer_work(place, layer, codec)
-                group.start_soon(self._limited, limiter, work, group.cancel_scope)
+                group.start_soon(self._carry, work, group.cancel_scope)
             for blob in self.recipe.base_layers:
-                group.start_soon(self._limited, limiter, self._base_work(blob), group.cancel_scope)
+                group.start_soon(self._carry, self._base_work(blob), group.cancel_scope)
         if self._failures:
             return self._failures[0]
         self._learn(codec)
         return await self._put_manifest(tag, config)
 
-    async def _limited(
-        self,
-        limiter: anyio.CapacityLimiter,
-        work: Callable[[], Awaitable[Failure | None]],
-        scope: anyio.CancelScope,
+    async def _carry(
+        self, work: Callable[[], Awaitable[Failure | None]], scope: anyio.CancelScope
     ) -> None:
-        async with limiter:
-            failure = await work()
+        failure = await work()
         if failure is not None:
             self._failures.append(failure)
             scope.cancel()
@@ -108,7 +106,8 @@ class Delivery:
             balance=self._balance,
             moved=self._telling(layer.diff_id, layer.size),
         )
-        total = await uploaded(self.repository, source)
+        async with self._uploading:
+            total = await uploaded(self.repository, source)
         if isinstance(total, Failure):
             return total
         self._keep(layer, total, source.codec)
@@ -135,7 +134,8 @@ class Delivery:
             if isinstance(there, Failure) or there:
                 return there if isinstance(there, Failure) else None
             source = CopiedSource(self.base, blob, self._telling(blob.digest, blob.size))
-            total = await uploaded(self.repository, source)
+            async with self._uploading:
+                total = await uploaded(self.repository, source)
             return total if isinstance(total, Failure) else None
 
         return work

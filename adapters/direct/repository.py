@@ -42,7 +42,7 @@ class Repository:
         self._http = http
         self._login = login
         self._realms = realms
-        self._authorization = basic(login) if login else None
+        self.authorization = basic(login) if login else None  # of the next request; a secret
         self._renewing = anyio.Lock()
 
     def url(self, path: str) -> str:
@@ -82,7 +82,7 @@ class Repository:
         url = path if path.startswith("http") else self._checked_url(path)
         if isinstance(url, Failure):
             return url
-        used = self._authorization
+        used = self.authorization
         tries = 2 if repeatable else 1
         answer = await self._call(method, url, headers or {}, content, tries)
         if not isinstance(answer, Answer) or answer.status != HTTPStatus.UNAUTHORIZED:
@@ -124,10 +124,10 @@ class Repository:
                     url = self._root() + url
         yield registry_failure(Kind.REGISTRY_UNAVAILABLE, f"{path}: too many redirects")
 
-    async def renew(self, refusal: Answer, used: str | None = None) -> Failure | None:
-        """Get the token that `refusal`, a 401, asks for; None: try again."""
+    async def renew(self, refusal: Answer, used: str | None) -> Failure | None:
+        """Get the token that `refusal`, a 401 for the login `used`, asks for; None: try again."""
         async with self._renewing:
-            if used is not None and self._authorization != used:
+            if self.authorization != used:
                 return None  # somebody else has renewed it meanwhile
             challenge = bearer_challenge(refusal)
             if challenge is None:
@@ -141,7 +141,7 @@ class Repository:
             token = await self._token(url)
             if isinstance(token, Failure):
                 return token
-            self._authorization = token
+            self.authorization = token
             return None
 
     @property
@@ -177,7 +177,7 @@ class Repository:
         return registry_trouble(answer) if isinstance(answer, Trouble) else answer
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        login = {"authorization": self._authorization} if self._authorization else {}
+        login = {"authorization": self.authorization} if self.authorization else {}
         return {**login, **headers}
 
     def _checked_url(self, path: str) -> str | Failure:

@@ -131,12 +131,13 @@ class _Upload:
     async def streamed(self) -> Sum | Failure | None:
         """Send it as one body of unknown length; None where the registry takes none."""
         while True:
+            used = self._repository.authorization
             answer, total = await self._attempt()
             if isinstance(answer, Answer) and total is not None:
                 return await self._closed(answer, total)
             if isinstance(answer, Answer) and answer.status in _NO_CHUNKS and not self._offset:
                 return None
-            failure = await self._prepared_to_go_on(answer)
+            failure = await self._prepared_to_go_on(answer, used)
             if failure is not None:
                 return failure
 
@@ -147,13 +148,15 @@ class _Upload:
             took = isinstance(answer, Answer) and answer.is_success
             return answer, sending.finished() if took else None
 
-    async def _prepared_to_go_on(self, answer: Answer | Trouble) -> Failure | None:
+    async def _prepared_to_go_on(
+        self, answer: Answer | Trouble, used: str | None
+    ) -> Failure | None:
         """None: another attempt makes sense."""
         if isinstance(answer, Answer):
             if answer.status != HTTPStatus.UNAUTHORIZED or self._renewed:
                 return _refused(answer, self._offset)
             self._renewed = True
-            return await self._repository.renew(answer) or await self._find_offset()
+            return await self._repository.renew(answer, used) or await self._find_offset()
         before = self._offset
         failure = await self._find_offset()
         if failure is not None:

@@ -53,7 +53,7 @@ class MemoryRegistry:
     async def _token(self, request: web.Request) -> web.Response:
         self.asked.append(f"GET /token {request.query.get('scope', '')}")
         token = f"token-{next(self._numbers)}"
-        self.valid_tokens = {token}
+        self.valid_tokens.add(token)
         return web.json_response({"token": token})
 
     async def _begin(self, request: web.Request) -> web.Response:
