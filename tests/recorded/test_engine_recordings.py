@@ -74,5 +74,19 @@ def test_there_are_recordings_of_each_kind_that_an_engine_can_tell() -> None:
     told = {kind.id for kind in Kind if kind.id[0] in "IP"}
 
     # Found by looking, not by reading: tests/unit/test_docker.py and test_build_context.py.
-    looked = {"I01", "I02", "I02b", "I02c", "I06", "I14", "I17", "I19", "I21", "I23", "P15", "P17"}
+    looked = {
+        "I01",
+        "I02",
+        "I02b",
+        "I02c",
+        "I06",
+        "I14",
+        "I17",
+        "I19",
+        "I21",
+        "I23",
+        "I24",
+        "P15",
+        "P17",
+    }
     assert told - looked <= recorded
