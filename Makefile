@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
-.PHONY: setup demo check test real crash fmt docs picture clean
+.PHONY: setup demo check test real crash bench fmt docs picture clean
 
 setup: $(STAMP)
 
@@ -29,6 +29,10 @@ real: setup
 # About twelve minutes on two cores. CRASH_SEED=… repeats a seed.
 crash: setup
 	$(BIN)/python -m tests.crash
+
+bench: setup
+	$(BIN)/python bench/image_path.py
+	$(BIN)/python bench/report.py
 
 fmt: setup
 	$(BIN)/ruff format .

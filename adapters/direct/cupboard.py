@@ -87,6 +87,7 @@ class Cupboard:
     def keep_recipe(self, name: str, recipe: Recipe) -> None:
         """Remember it. Raises OSError: without it nothing can be pushed."""
         self._write(self._path("images", name), msgspec.json.encode(recipe))
+        self._tidy("images")  # of runs that never came to their end
 
     def forget_recipe(self, name: str) -> None:
         """Forget a made image."""
