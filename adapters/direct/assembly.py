@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from deployer.adapters.direct.copying import Context, Copying
+from deployer.adapters.direct.context_view import ContextView
+from deployer.adapters.direct.copying import Copying
 from deployer.adapters.direct.image_tree import ImageTree
 from deployer.adapters.direct.instructions import Program
 from deployer.adapters.direct.settings import Settings
@@ -28,7 +29,7 @@ class Assembly:
     author: str | None
 
 
-def assembled(program: Program, base: Base, context: Context) -> Assembly:
+def assembled(program: Program, base: Base, context: ContextView) -> Assembly:
     """Carry out `program`. Raises RefusedError with the line that needs an engine."""
     base_config = msgspec.json.decode(base.config)
     settings = Settings(base_config.get("config") or {}, program.global_args, program.escape)

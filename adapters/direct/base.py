@@ -1,17 +1,17 @@
 """The base image: found at its registry, checked by its digests, its paths listed."""
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import IO, Any, Final
 
 from anyio import CapacityLimiter, to_thread
 
 from deployer.adapters.direct.cupboard import Cupboard
 from deployer.adapters.direct.listing import Listing, list_layers
+from deployer.adapters.direct.reference import Reference, parse_reference
 from deployer.adapters.direct.repository import Repository
 from deployer.adapters.direct.values import Base, Blob, RefusedError, refusal
 from deployer.adapters.http.answer import Answer
@@ -25,47 +25,11 @@ from deployer.model import InvalidNameError, parse_digest
 from deployer.ports import Emit
 from deployer.states.flow import State
 
-DOCKER_HUB: Final = "registry-1.docker.io"
 _HUB_REALM: Final = "auth.docker.io"
-_NAME: Final = re.compile(
-    r"(?:(?P<host>[A-Za-z0-9.-]+(?::\d{1,5})?)/)?"
-    r"(?P<path>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
-    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
 _INDEXES: Final = frozenset(kind for kind in MANIFEST_TYPES if "index" in kind or "list" in kind)
 _PLATFORM: Final = ("linux", "amd64")
 _ABSENT: Final = frozenset({Kind.REPOSITORY_DENIED, Kind.REGISTRY_AUTH})
 _ACCEPT: Final = {"accept": ", ".join(MANIFEST_TYPES)}
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Where a base image is asked for."""
-
-    registry: str
-    repository: str
-    version: str  # a tag or a digest
-
-    @property
-    def shown(self) -> str:
-        """The reference as a person writes it."""
-        mark = "@" if ":" in self.version else ":"
-        return f"{self.registry}/{self.repository}{mark}{self.version}"
-
-
-def parse_reference(name: str, mirror: str | None = None) -> Reference | None:
-    """`name` as in FROM; `mirror` (`host[:port]`) stands in for docker.io. None: no name."""
-    found = _NAME.fullmatch(name)
-    if found is None:
-        return None
-    host, path = found["host"], found["path"]
-    if host and not ("." in host or ":" in host or host == "localhost"):
-        host, path = None, f"{host}/{path}"
-    version = found["digest"] or found["tag"] or "latest"
-    if host in (None, "docker.io", "index.docker.io"):
-        path = path if "/" in path else f"library/{path}"
-        return Reference(mirror or DOCKER_HUB, path, version)
-    return Reference(host or "", path, version)
 
 
 class Bases:

@@ -1,7 +1,6 @@
 """The builder that needs no engine: fits `ports.Engine`, and names its images by their recipes."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -10,19 +9,15 @@ from typing import Final, TypeVar
 import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 
-from deployer.adapters.context.build_context import summarise
-from deployer.adapters.context.entries import Entry
-from deployer.adapters.context.plan import ContextPlan, context_failure, plan_context, read_failure
+from deployer.adapters.context.plan import context_failure, read_failure
 from deployer.adapters.context.project_tree import Node
 from deployer.adapters.context.tar import ChangedError, UnreadableError
-from deployer.adapters.direct.assembly import Assembly, assembled, image_config
+from deployer.adapters.direct.assembly import Assembly, image_config
 from deployer.adapters.direct.base import Bases
-from deployer.adapters.direct.copying import Context, entries_of
+from deployer.adapters.direct.blueprint import drawn, read_program
 from deployer.adapters.direct.cupboard import Cupboard, KnownLayer
 from deployer.adapters.direct.delivery import Delivery
 from deployer.adapters.direct.fingerprint import fingerprint, is_settled
-from deployer.adapters.direct.image_tree import parents
-from deployer.adapters.direct.instructions import Program, qualified
 from deployer.adapters.direct.layer_tar import hashed, tar_size
 from deployer.adapters.direct.repository import Repository
 from deployer.adapters.direct.values import (
@@ -30,8 +25,6 @@ from deployer.adapters.direct.values import (
     Layer,
     Member,
     Recipe,
-    RefusedError,
-    refusal,
 )
 from deployer.adapters.http.client import Http
 from deployer.adapters.leaks import Leaks
@@ -46,7 +39,6 @@ from deployer.states.flow import State
 _T = TypeVar("_T")
 _AT_ONCE: Final = 2  # layers that are hashed: more would wait for the disk
 _SMALL: Final = 1 << 20  # bytes
-_OWNER_EXECUTES: Final = 0o100
 
 
 class DirectBuilder:
@@ -79,20 +71,20 @@ class DirectBuilder:
 
     async def qualifies(self, order: ImageOrder) -> Failure | None:
         """Why the Dockerfile needs an engine, as far as it tells by itself; None: it does not."""
-        found = await _in_thread(lambda: _program(order))
+        found = await _in_thread(lambda: read_program(order))
         return found if isinstance(found, Failure) else None
 
     async def foresee(
         self, order: ImageOrder, pending: frozenset[str], emit: Emit
     ) -> Failure | None:
         """Why an engine is needed, with the base image and the sources looked at."""
-        program = await _in_thread(lambda: _program(order))
+        program = await _in_thread(lambda: read_program(order))
         if isinstance(program, Failure):
             return program
         base = await self._bases.find(program.base, program.base_line, emit)
         if isinstance(base, Failure):
             return base
-        made = await _in_thread(lambda: _assembled(order, program, base, pending))
+        made = await _in_thread(lambda: drawn(order, program, base, pending))
         # A source that is missing is the survey's to report.
         if isinstance(made, Failure) and made.kind is Kind.NEEDS_ENGINE:
             return made
@@ -100,13 +92,13 @@ class DirectBuilder:
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         """Resolve the base, hash the layers, write the config. Success is the config's digest."""
-        program = await _in_thread(lambda: _program(order))
+        program = await _in_thread(lambda: read_program(order))
         if isinstance(program, Failure):
             return program
         base = await self._bases.find(program.base, program.base_line, emit)
         if isinstance(base, Failure):
             return base
-        made = await _in_thread(lambda: _assembled(order, program, base))
+        made = await _in_thread(lambda: drawn(order, program, base))
         if isinstance(made, Failure):
             return made
         assembly, warnings = made
@@ -239,50 +231,6 @@ class DirectBuilder:
             architecture="amd64",
             size=base.size + sum(layer.size for layer in layers),
         )
-
-
-def _program(order: ImageOrder) -> Program | Failure:
-    """The Dockerfile, if it qualifies."""
-    try:
-        text = (order.project_root / order.dockerfile).read_text("utf-8")
-        return qualified(text)
-    except RefusedError as error:
-        failure = refusal(error)
-        return replace(failure, cause=clean(f"{order.dockerfile}: {failure.cause}"))
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        return context_failure(Kind.DOCKERFILE_MISSING, f"{order.dockerfile}: {cause}")
-
-
-def _assembled(
-    order: ImageOrder, program: Program, base: Base, pending: frozenset[str] = frozenset()
-) -> tuple[Assembly, tuple[str, ...]] | Failure:
-    root = order.project_root
-    plan = plan_context(root, order.dockerfile, pending, from_thread.check_cancelled)
-    if isinstance(plan, Failure):
-        return plan
-    try:
-        context = _context(root, plan, pending)
-        return assembled(program, base, context), summarise(plan).warnings
-    except RefusedError as error:
-        return refusal(error)
-    except OSError as error:
-        return read_failure(error)
-
-
-def _context(root: Path, plan: ContextPlan, pending: frozenset[str]) -> Context:
-    def executable(path: str) -> bool:
-        return path in pending or bool((root / path).lstat().st_mode & _OWNER_EXECUTES)
-
-    return Context([*entries_of(plan.entries, plan.hidden), *_awaited(plan, pending)], executable)
-
-
-def _awaited(plan: ContextPlan, pending: frozenset[str]) -> list[Entry]:
-    """What Building will make, as if it were there."""
-    there = {entry.path for entry in plan.entries}
-    made = {path: Entry(path, Node.FILE) for path in pending}
-    above = {parent: Entry(parent, Node.DIRECTORY) for path in pending for parent in parents(path)}
-    return [entry for entry in sorted((above | made).values()) if entry.path not in there]
 
 
 def _image_id(config: str) -> ImageId:

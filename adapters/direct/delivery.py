@@ -10,11 +10,12 @@ from typing import Final
 
 import anyio
 
+from deployer.adapters.direct.blobs import Sum, has, mounted, put
 from deployer.adapters.direct.codec import Codec, next_codec
 from deployer.adapters.direct.cupboard import Cupboard, KnownBlob
 from deployer.adapters.direct.repository import Repository
 from deployer.adapters.direct.sources import Balance, CopiedSource, Moved, PackedSource
-from deployer.adapters.direct.uploads import Sum, has, mounted, put, uploaded
+from deployer.adapters.direct.uploads import uploaded
 from deployer.adapters.direct.values import Blob, Layer, Recipe
 from deployer.adapters.http.url import is_loopback
 from deployer.adapters.registry.errors import registry_failure, registry_refusal

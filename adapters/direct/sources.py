@@ -8,10 +8,11 @@ from pathlib import Path
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from deployer.adapters.direct.blobs import Sum
 from deployer.adapters.direct.codec import Codec
 from deployer.adapters.direct.packing import Packed, packing
 from deployer.adapters.direct.repository import Repository
-from deployer.adapters.direct.uploads import Sending, Sum
+from deployer.adapters.direct.uploads import Sending
 from deployer.adapters.direct.values import Blob, Layer
 from deployer.adapters.http.exchange import Download
 from deployer.adapters.registry.errors import registry_failure, registry_trouble
