@@ -232,6 +232,7 @@ def machine() -> dict[str, object]:
         "model": models[0] if models else platform.machine(),
         "memory_gib": round(memory / 2**30, 1),
         "python": platform.python_version(),
+        "load": round(os.getloadavg()[1], 1),
     }
 
 

@@ -45,7 +45,8 @@ go through it in pieces.
 
 ## The run
 
-{when}, {cpus} CPUs ({model}), {memory_gib} GiB, Python {python}. Binaries of {main} MB and three of
+{when}, {cpus} CPUs ({model}), {memory_gib} GiB, Python {python}; the load average of its last five
+minutes was {load}, so other work ran beside it and the ratios say more than the seconds. Binaries of {main} MB and three of
 {other} MB made of real machine code, {web_files} files of a web dist, {services} YAML files. Registry
 and engine on the same machine; 100 Mbit/s is a proxy that lets 12.5 MB/s pass. `make bench` repeats
 it and writes this page.
