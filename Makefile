@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
-.PHONY: setup demo check test real failures crash mutants sweep fmt docs picture clean
+.PHONY: setup demo check test real failures crash mutants sweep bench fmt docs picture clean
 
 setup: $(STAMP)
 
@@ -43,6 +43,11 @@ mutants: setup
 # Ten minutes: a run is killed, and its writes fail, at each system call.
 sweep: setup
 	$(BIN)/python -m tests.crash.sweep
+
+# The image path against the shell pipeline, in pairs; writes bench/results.json and a graph.
+bench: setup
+	$(BIN)/python bench/image_path.py
+	$(BIN)/python bench/report.py
 
 fmt: setup
 	$(BIN)/ruff format .

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deployer.failures import Failure as DeployFailure
     from deployer.handle import DeployHandle
     from deployer.model import (
+        BuilderWish,
         DeployRequest,
         InvalidNameError,
         OnLock,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # Name -> where it lives, and what it is called there.
 _HOMES: Final = {
     "Adapters": "ports",
+    "BuilderWish": "model",
     "BusyError": "errors",
     "DeployError": "errors",
     "DeployFailure": "failures:Failure",
@@ -58,6 +60,7 @@ _HOMES: Final = {
 
 __all__ = [
     "Adapters",
+    "BuilderWish",
     "BusyError",
     "DeployError",
     "DeployFailure",

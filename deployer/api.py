@@ -11,8 +11,17 @@ from deployer import driver, events, planning
 from deployer.driver import Driver
 from deployer.failures import Failure
 from deployer.handle import DeployHandle, in_background
-from deployer.model import DeployRequest, OnLock, Plan, Run, RunId, RunRecord, Settlement
-from deployer.ports import Adapters, Log
+from deployer.model import (
+    Builder,
+    DeployRequest,
+    OnLock,
+    Plan,
+    Run,
+    RunId,
+    RunRecord,
+    Settlement,
+)
+from deployer.ports import Adapters, Engine, Log
 from deployer.preflight import Preflight, doctor, preflight, scrubbed
 from deployer.result import DeployResult, result_of
 from deployer.states.flow import State
@@ -181,7 +190,9 @@ class Deployer:
         report = await self._preflight(plan)
         if report.failure is not None:
             return self._refused(request.tenant, report.failure)
-        return await self._begin(replace(plan, crates=report.crates), report, on_event)
+        builder = report.choice.builder if report.choice else plan.builder
+        plan = replace(plan, crates=report.crates, builder=builder)
+        return await self._begin(plan, report, on_event)
 
     async def _known(self, request: DeployRequest) -> DeployRequest | Failure:
         """`--skip-push` alone means the last deployed tag; a just invented one was never pushed."""
@@ -221,6 +232,9 @@ class Deployer:
                 run,
                 events.Warned(text=f"run {left.id} stood in {left.state}; this one replaces it"),
             )
+        if report.choice is not None:
+            why = self._adapters.scrub(report.choice.why)
+            tell(run, events.BuilderChosen(builder=report.choice.builder, why=why))
         for warning in report.warnings:
             tell(run, events.Warned(text=warning))
         return await self._carry(run, tell)
@@ -245,7 +259,7 @@ class Deployer:
         adapters = self._adapters
         return World(
             toolchain=adapters.toolchain,
-            engine=adapters.engine,
+            engine=self._engine(carrier.run),
             api=adapters.api,
             registry=adapters.registry,
             health=adapters.health,
@@ -256,6 +270,10 @@ class Deployer:
             answered=carrier.answered,
         )
 
+    def _engine(self, run: Run) -> Engine:
+        direct = run.plan.builder is Builder.DIRECT
+        return self._adapters.direct if direct else self._adapters.engine
+
     async def _tidy(self, run: Run) -> None:
         """Of a finished run's image one name a tenant stays, for the engine's cache."""
         if run.state is not State.DONE or run.facts.image is None:
@@ -263,8 +281,8 @@ class Deployer:
         kept = f"deployer-last:{run.plan.request.tenant}"
         # The deploy is done; an engine that died since must not keep the result from the caller.
         with anyio.move_on_after(TIDY_SECONDS):
-            await self._adapters.engine.retain(local_tag(run), kept)
-            await self._adapters.engine.forget((local_tag(run), str(run.facts.target)))
+            await self._engine(run).retain(local_tag(run), kept)
+            await self._engine(run).forget((local_tag(run), str(run.facts.target)))
 
     async def _result(self, run: Run, *, found_finished: bool = False) -> DeployResult:
         phases = await self._adapters.journal.phases(run.id)

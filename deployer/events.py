@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployer.failures import Failure
-from deployer.model import Facts, RunId
+from deployer.model import Builder, Facts, RunId
 from deployer.states.flow import State
 
 # -- Durable: each mirrors a row of the journal, is told after its commit and never dropped.
@@ -129,7 +129,15 @@ class Warned:
     text: str
 
 
-Transient = Progress | OutputLine | Waiting | Retrying | Warned
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuilderChosen:
+    """Who makes the image, and why."""
+
+    builder: Builder
+    why: str
+
+
+Transient = Progress | OutputLine | Waiting | Retrying | Warned | BuilderChosen
 Durable = (
     RunOpened
     | RunResumed

@@ -152,6 +152,10 @@ EXPLANATIONS: Final[Mapping[Kind, str]] = {
         "The image's configuration or history, or a file that goes into it, holds a password that "
         "this deploy knows: an ARG or ENV of the Dockerfile, or a copied file. Nothing was pushed."
     ),
+    Kind.NEEDS_ENGINE: (
+        "The direct builder makes images out of FROM, COPY and settings, without an engine. The "
+        "Dockerfile or its base image asks for more than that; `--builder engine` can do it."
+    ),
     Kind.IMAGE_FAILED: (
         "The engine could not build the image, for a reason that deployer does not know; its "
         "own words are shown."

@@ -96,6 +96,7 @@ class Kind(Enum):
     SOURCE_FORBIDDEN     = "I21",  "Take the secret out of the Dockerfile's COPY",   NEVER,   None
     SOURCE_OUTSIDE       = "I22",  "COPY only what lies inside the project",         NEVER,   None
     SECRET_IN_IMAGE      = "I23",  "Take the secret out: read it when the program runs", NEVER, None
+    NEEDS_ENGINE         = "I24",  "Build with an engine, or change what the message names", NEVER, None
     IMAGE_FAILED         = "I00",  "Read the engine's message",                      NEVER,   None
 
     # Authenticating: GET registry-token

@@ -221,6 +221,21 @@ class WaitPolicy:
     settle: float = 900.0  # an unanswered POST is settled only after so long without a trace
 
 
+class Builder(StrEnum):
+    """Who makes a run's image; fixed when it starts."""
+
+    ENGINE = "engine"
+    DIRECT = "direct"  # deployer itself: FROM, COPY and settings need no engine
+
+
+class BuilderWish(StrEnum):
+    """Which builder a caller wants."""
+
+    AUTO = "auto"  # the engine where one answers, else deployer itself
+    ENGINE = "engine"
+    DIRECT = "direct"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployRequest:
     """What a caller asks for. Equal requests may be asked twice; each starts a run of its own."""
@@ -237,6 +252,7 @@ class DeployRequest:
     profile: str | None = None
     message: str | None = None  # why, for the history
     wait: WaitPolicy = field(default_factory=WaitPolicy)
+    builder: BuilderWish = BuilderWish.AUTO
     new: bool = False  # deploy even if an equal run is done and its result was never heard
 
     def __post_init__(self) -> None:
@@ -272,6 +288,7 @@ class Plan:
     tag: str  # where the server names a tag, that one decides
     revision: Revision
     key: str  # Idempotency-Key: one a run, the same at each attempt
+    builder: Builder = Builder.ENGINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,6 +136,18 @@ class Engine(Protocol):
         """Remove these names, best effort; other names of the same image stay."""
 
 
+class DirectBuilder(Engine, Protocol):
+    """The builder that needs no engine."""
+
+    async def qualifies(self, order: ImageOrder) -> Failure | None:
+        """Why the Dockerfile by itself needs an engine; None: it does not."""
+
+    async def foresee(
+        self, order: ImageOrder, pending: frozenset[str], emit: Emit
+    ) -> Failure | None:
+        """The same, with the base image and the sources; `pending` are still to be made."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """Whom the Management API takes us for."""
@@ -287,6 +299,7 @@ class Adapters:
     toolchain: Toolchain
     context: BuildContext
     engine: Engine
+    direct: DirectBuilder
     api: ManagementApi
     registry: Registry
     health: HealthProbe

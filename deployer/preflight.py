@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from deployer.builders import Choice
 from deployer.doctor.checks import Check, findings, of_deploy, of_doctor
 from deployer.doctor.exam import Exam
 from deployer.doctor.finding import Finding, Level
@@ -19,6 +20,7 @@ class Preflight:
     revision: Revision
     crates: tuple[Crate, ...] = ()
     checks: tuple[Finding, ...] = ()
+    choice: Choice | None = None  # None: nothing is built, or nobody can
     target: ImageRef | None = None  # None: it is not known where the image would go
 
     @property
@@ -53,11 +55,13 @@ async def _looked(
     exam = Exam(plan, adapters)
     found = await findings(exam, checks)
     target = await exam.target() if api else None
+    choice = None if plan.request.skip_push else await exam.choice()
     return Preflight(
         request=plan.request,
         revision=plan.revision,
         crates=() if plan.request.skip_push else exam.crates(),
         checks=found,
+        choice=choice if isinstance(choice, Choice) else None,
         target=target if isinstance(target, ImageRef) else None,
     )
 

@@ -74,6 +74,8 @@ def cleaned(body: events.Transient, scrub: Callable[[str], str]) -> events.Trans
             return replace(body, text=scrub(body.text))
         case events.Waiting() | events.Progress():
             return replace(body, what=scrub(body.what))
+        case events.BuilderChosen():
+            return replace(body, why=scrub(body.why))
         case events.Retrying():
             return replace(body, cause=scrub(body.cause))
 

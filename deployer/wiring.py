@@ -1,11 +1,14 @@
 """The only place that sees both sides: settings in, adapters out."""
 
 from contextlib import AsyncExitStack
+from typing import Final
 
 from deployer.adapters.cargo.toolchain import Cargo
 from deployer.adapters.clock import SystemClock
 from deployer.adapters.context.build_context import BuildContext
 from deployer.adapters.database import DatabaseHost
+from deployer.adapters.direct.builder import DirectBuilder
+from deployer.adapters.direct.cupboard import Cupboard
 from deployer.adapters.docker.engine import Docker
 from deployer.adapters.git import Git
 from deployer.adapters.http.client import Http
@@ -23,6 +26,8 @@ from deployer.ports import Adapters, Surroundings
 from deployer.settings.access import UndecodableTokenError, expires_at
 from deployer.settings.values import Settings
 
+BLOB_CONNECTIONS: Final = 8
+
 
 def wired(settings: Settings) -> Adapters:
     """The real adapters. Nothing is opened yet; raises DeployError for a bad API URL."""
@@ -33,10 +38,13 @@ def wired(settings: Settings) -> Adapters:
     clock, context = SystemClock(), BuildContext(leaks=leaks)
     scrubber = Scrubber(settings.secrets())
     http = Http(ca_file=settings.ca_file)
+    # Blobs and manifests may be sent twice, so their connections may be kept.
+    blobs = Http(ca_file=settings.ca_file, kept_connections=BLOB_CONNECTIONS)
     journal = Journal(settings.state_dir, api_url, clock)
     closing = AsyncExitStack()
     closing.push_async_callback(journal.aclose)
     closing.push_async_exit(http)
+    closing.push_async_exit(blobs)
     return Adapters(
         toolchain=Cargo(
             environment=settings.environment,
@@ -46,6 +54,16 @@ def wired(settings: Settings) -> Adapters:
         ),
         context=context,
         engine=Docker(context=context, endpoint=settings.docker_host, leaks=leaks),
+        direct=DirectBuilder(
+            blobs,
+            cupboard=Cupboard(
+                settings.state_dir / "images", trust_fingerprints=settings.trust_fingerprints
+            ),
+            clock=clock,
+            leaks=leaks,
+            base_registry=settings.base_registry,
+            realms=settings.registry_hosts,
+        ),
         api=Management(
             http,
             api_url=api_url,

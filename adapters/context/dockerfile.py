@@ -1,6 +1,6 @@
 """What a Dockerfile copies from the build context, and what an ignore file keeps out of it.
 
-The only module that knows `e2b_dockerfile_utils`, a port of BuildKit's parser and moby's matcher.
+`e2b_dockerfile_utils` is a port of BuildKit's parser and moby's matcher.
 """
 
 import posixpath

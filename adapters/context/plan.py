@@ -45,6 +45,9 @@ class ContextPlan:
     sources: tuple[Source, ...]
     entries: tuple[Entry, ...]
     left_out: tuple[str, ...]  # of copied directories: secrets, and links that lead outside
+    # The Dockerfile and `.dockerignore` themselves, where the latter names them: an engine reads
+    # them, and takes them out again before it copies.
+    hidden: frozenset[str]
 
 
 def plan_context(
@@ -130,7 +133,15 @@ class _Planner:
             sources=parsed.sources,
             entries=self._entries.sorted(),
             left_out=tuple(sorted(self._entries.left_out)),
+            hidden=self._hidden(found),
         )
+
+    def _hidden(self, dockerfile: str) -> frozenset[str]:
+        rules = self._entries.rules
+        # The engine knows only the ignore file in the root.
+        if rules.name != ".dockerignore":
+            return frozenset()
+        return frozenset(path for path in (dockerfile, rules.name) if rules.ignores(path))
 
     def _dockerfile(self, dockerfile: Path) -> str:
         if dockerfile.is_absolute() or ".." in dockerfile.parts:

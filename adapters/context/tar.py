@@ -68,7 +68,7 @@ def _header(entry: Entry, mtime: int) -> tarfile.TarInfo:
 def _add_file(
     tar: tarfile.TarFile, top: int, entry: Entry, mtime: int, checkpoint: Callable[[], None]
 ) -> None:
-    with _opened(top, entry.path) as file:
+    with opened(top, entry.path) as file:
         before = os.fstat(file)
         if not stat.S_ISREG(before.st_mode) or before.st_size != entry.size:
             raise ChangedError(entry.path)
@@ -83,7 +83,7 @@ def _add_file(
 
 
 @contextmanager
-def _opened(top: int, path: str) -> Iterator[int]:
+def opened(top: int, path: str) -> Iterator[int]:
     """Open a file below the directory `top` without following a link in any part of its path."""
     directory = top
     *parents, name = path.split("/")

@@ -1,10 +1,9 @@
-"""One request, one answer or one trouble: the only place that knows httpx."""
+"""One request, one answer or one trouble. This module and `exchange` alone know httpx."""
 
-import os
 import re
-import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Final, Self
@@ -13,35 +12,30 @@ import anyio
 import httpx
 
 from deployer.adapters.http.answer import Answer, Fault, Trouble
+from deployer.adapters.http.exchange import (
+    BODY_MAX,
+    CONNECT_SECONDS,
+    Deadline,
+    Download,
+    exchange,
+    opened,
+)
 from deployer.adapters.http.url import Url
 from deployer.adapters.text import clean
 from deployer.model import InvalidNameError
 
-CONNECT_SECONDS: Final = 10.0
 DEADLINE_SECONDS: Final = 30.0  # of a whole call: connecting, sending, and the last byte
-BODY_MAX: Final = 1024 * 1024  # bytes
 
 # What h11 accepts of a header's value, less its tab. Checked here because h11's own complaint
 # quotes the value, and a token is a value.
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 
-_NOT_SENT: Final = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-    httpx.InvalidURL,
-)
-# Not all of these are an httpx.TransportError, and StreamError is not even an HTTPError.
-_BROKEN: Final = (httpx.HTTPError, httpx.StreamError)
-
 
 class Http:
     """The httpx client of all adapters, opened at the first call and closed by `async with`.
 
-    Follows no redirect, keeps no cookie and no connection, heeds no environment, and checks
-    certificates always.
+    Follows no redirect, keeps no cookie and, unasked, no connection, heeds no environment, and
+    checks certificates always.
     """
 
     def __init__(
@@ -49,10 +43,16 @@ class Http:
         *,
         ca_file: Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        kept_connections: int = 0,
     ) -> None:
-        """`ca_file`: trusted besides the public authorities. `transport`: for tests."""
+        """`ca_file`: trusted besides the public authorities. `transport`: for tests.
+
+        `kept_connections`: only where each request may be repeated. A kept connection may die
+        under one, and nobody knows if it arrived.
+        """
         self._ca_file = ca_file
         self._transport = transport
+        self._kept_connections = kept_connections
         self._clients: dict[str, httpx.AsyncClient] = {}  # by scheme
 
     async def __aenter__(self) -> Self:
@@ -79,7 +79,61 @@ class Http:
 
         `url` may hold no secret: httpx logs it. A secret may be in `headers`.
         """
-        target = _checked(url, headers or {})
+        ready = self._ready(method, url, headers or {}, content, deadline_seconds)
+        if isinstance(ready, Trouble):
+            return ready
+        return await exchange(*ready, Deadline(deadline_seconds), cap)
+
+    async def upload(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: AsyncIterable[bytes],
+        idle_seconds: float,
+    ) -> Answer | Trouble:
+        """Send a body of any length; the deadline begins anew with each of its pieces.
+
+        Pieces of 256 KiB and more cost the least time (measured).
+        """
+        deadline = Deadline(idle_seconds)
+
+        async def moving() -> AsyncIterator[bytes]:
+            async for piece in body:
+                deadline.restart()
+                yield piece
+
+        ready = self._ready(method, url, headers, moving(), idle_seconds)
+        if isinstance(ready, Trouble):
+            return ready
+        return await exchange(*ready, deadline)
+
+    @asynccontextmanager
+    async def download(
+        self, url: str, *, headers: Mapping[str, str], idle_seconds: float
+    ) -> AsyncIterator[Download | Trouble]:
+        """GET a body of any length; what ends it early stands in the Download."""
+        ready = self._ready("GET", url, headers, None, idle_seconds)
+        response = ready if isinstance(ready, Trouble) else await opened(*ready, idle_seconds)
+        if isinstance(response, Trouble):
+            yield response
+            return
+        try:
+            yield Download(response, idle_seconds)
+        finally:
+            with anyio.CancelScope(shield=True):  # it only closes the socket
+                await response.aclose()
+
+    def _ready(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | AsyncIterable[bytes] | None,
+        seconds: float,
+    ) -> tuple[httpx.AsyncClient, httpx.Request] | Trouble:
+        target = _checked(url, headers)
         if isinstance(target, Trouble):
             return target
         try:
@@ -87,14 +141,14 @@ class Http:
         except (OSError, ssl.SSLError) as error:
             return Trouble(Fault.TLS, clean(f"CA file {self._ca_file}: {error}"))
         # The deadline ends the wait, not a read: a server may work long before its first byte.
-        timeout = httpx.Timeout(deadline_seconds, connect=CONNECT_SECONDS)
+        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         try:
             request = client.build_request(
                 method, url, headers=headers, content=content, timeout=timeout
             )
         except (httpx.InvalidURL, UnicodeError):  # the second one for xn--… that decodes to nothing
             return Trouble(Fault.URL, "the URL names no host that can exist")
-        return await _exchange(client, request, deadline_seconds, cap)
+        return client, request
 
     def _client(self, scheme: str) -> httpx.AsyncClient:
         if scheme not in self._clients:
@@ -108,8 +162,7 @@ class Http:
             transport=self._transport,
             follow_redirects=False,
             trust_env=False,
-            # A kept connection may die under a POST, and nobody knows if the POST arrived.
-            limits=httpx.Limits(max_keepalive_connections=0),
+            limits=httpx.Limits(max_keepalive_connections=self._kept_connections),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             headers={
                 "user-agent": "deployer",
@@ -143,71 +196,3 @@ def _checked(url: str, headers: Mapping[str, str]) -> Url | Trouble:
         if not _HEADER_VALUE.fullmatch(value):
             return Trouble(Fault.HEADER, f"{name} has characters that no HTTP header may have")
     return target
-
-
-async def _exchange(
-    client: httpx.AsyncClient, request: httpx.Request, deadline_seconds: float, cap: int
-) -> Answer | Trouble:
-    head: Answer | None = None
-    try:
-        # httpx counts a timeout per chunk: two bytes a second ran past it for ever (measured).
-        with anyio.fail_after(deadline_seconds):
-            response = await client.send(request, stream=True)
-            try:
-                head = Answer(response.status_code, dict(response.headers), b"")
-                outcome = await _read(response, head, cap)
-            finally:
-                await response.aclose()
-    except _NOT_SENT as error:
-        outcome = _not_sent(request.url.host, error)
-    except (TimeoutError, httpx.TimeoutException):  # anyio's is none of httpx's
-        outcome = Trouble(Fault.SLOW, f"no whole answer within {deadline_seconds:g} s")
-    except _BROKEN as error:
-        outcome = Trouble(Fault.CUT, clean(str(error)) or "the connection was reset")
-    # A refusal is complete with its status line; what is lost is only its explanation.
-    if isinstance(outcome, Trouble) and head is not None and not head.is_success:
-        return head
-    return outcome
-
-
-async def _read(response: httpx.Response, head: Answer, cap: int) -> Answer | Trouble:
-    encoding = head.headers.get("content-encoding", "identity")
-    if encoding.strip().lower() != "identity":
-        return Trouble(Fault.UNREADABLE, clean(f"the body is packed as {encoding}, unasked"))
-    body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > cap:
-            return Trouble(Fault.UNREADABLE, f"the body has more than {cap} bytes")
-    return Answer(head.status, head.headers, bytes(body))
-
-
-def _not_sent(host: str, error: httpx.HTTPError | httpx.InvalidURL) -> Trouble:
-    for cause in _chain(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return Trouble(Fault.TLS, clean(f"{host}: {cause.verify_message}"))
-        if isinstance(cause, ssl.SSLError):
-            return Trouble(Fault.TLS, clean(f"{host}: {cause.reason or cause}"))
-    if isinstance(error, httpx.TimeoutException):
-        return Trouble(Fault.UNREACHABLE, f"{host}: no connection within {CONNECT_SECONDS:g} s")
-    # "All connection attempts failed" says nothing; the system's own word lies below it.
-    words = [_word(cause) for cause in _chain(error) if isinstance(cause, OSError)]
-    word = next((word for word in reversed(words) if word), error)
-    return Trouble(Fault.UNREACHABLE, clean(f"{host}: {word}"))
-
-
-def _word(error: OSError) -> str | None:
-    # asyncio writes "Connect call failed" over the system's word, but keeps its number.
-    if error.errno is None or isinstance(error, socket.gaierror):
-        return error.strerror
-    return os.strerror(error.errno)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and its causes, outermost first; a group's members one after the other."""
-    while error is not None:
-        yield error
-        if isinstance(error, BaseExceptionGroup):
-            for member in error.exceptions:
-                yield from _chain(member)
-        error = error.__cause__ or error.__context__

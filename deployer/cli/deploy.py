@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Inside the project; default .systemprompt/Dockerfile.",
 )
+@option(
+    "--builder",
+    type=click.Choice(["auto", "engine", "direct"]),
+    help="Who makes the image; auto: the engine, or deployer itself where none answers.",
+)
+@option("--no-cache", is_flag=True, help="Read each source anew, however unchanged it looks.")
 @proof_options
 @lock_option
 @option("--new", is_flag=True, help="Deploy although an equal run has just finished.")

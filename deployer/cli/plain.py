@@ -10,6 +10,7 @@ from deployer.cli.output import Out, Style
 from deployer.cli.wording import Line
 from deployer.events import (
     Body,
+    BuilderChosen,
     Durable,
     Event,
     IntentRecorded,
@@ -84,6 +85,8 @@ class PlainLines:
                 yield Line(self._course.summary(self._monotonic()))
             case OutputLine() if self._verbose:
                 yield Line(f"{body.source}| {body.text}", Style.DIM)
+            case BuilderChosen():
+                yield Line(f"builder {body.builder}: {body.why}")
             case Warned():
                 yield Line(f"warning: {body.text}", Style.WARN)
             case _:

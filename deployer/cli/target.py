@@ -8,7 +8,7 @@ from deployer.cli.output import Style
 from deployer.cli.program import Invocation
 from deployer.cli.report import of_refusals
 from deployer.cli.wording import Line
-from deployer.model import DeployRequest, InvalidNameError
+from deployer.model import BuilderWish, DeployRequest, InvalidNameError
 from deployer.settings.project import tenants_path
 from deployer.settings.resolve import Loaded, Project, load
 from deployer.settings.values import Flags, Refusal
@@ -62,6 +62,8 @@ def flags_of(chosen: dict[str, Any]) -> Flags:
         stability=chosen.get("stability"),
         ca_file=chosen["ca_file"],
         registry_hosts=chosen["registry_host"],
+        builder=BuilderWish(chosen["builder"]) if chosen.get("builder") else None,
+        no_cache=chosen.get("no_cache", False),
     )
 
 
@@ -74,6 +76,7 @@ def request_of(project: Project, chosen: dict[str, Any]) -> DeployRequest | Refu
             app=project.app,
             hostname=project.hostname,
             dockerfile=project.dockerfile,
+            builder=project.builder,
             tag=chosen.get("tag"),
             skip_push=chosen.get("skip_push", False),
             profile=project.profile,

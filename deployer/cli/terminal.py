@@ -14,6 +14,7 @@ from deployer.cli.course import Course
 from deployer.cli.output import Out
 from deployer.events import (
     Body,
+    BuilderChosen,
     Event,
     RunFailed,
     RunInterrupted,
@@ -107,6 +108,13 @@ class LiveLines:
                 self._row("✗", body.failure.phase, f"{body.failure.kind.id} {body.failure.cause}")
             case RunInterrupted():
                 self._row("!", body.state, "stopped")
+            case _:
+                self._note(body)
+
+    def _note(self, body: Body) -> None:
+        match body:
+            case BuilderChosen():
+                self._row("·", "builder", f"{body.builder}: {body.why}")
             case Warned():
                 self._row("!", "warning", body.text)
             case _:

@@ -5,9 +5,10 @@ from typing import Final, Generic, TypeVar
 
 import anyio
 
+from deployer.builders import Choice, chosen
 from deployer.failures import Failure
-from deployer.model import Crate, ImageRef, Login, Plan
-from deployer.ports import Adapters, ContextSummary, ImageOrder
+from deployer.model import BuilderWish, Crate, ImageRef, Login, Plan
+from deployer.ports import Adapters, ContextSummary, EngineInfo, ImageOrder
 from deployer.states.authenticating import target_of
 
 T = TypeVar("T")
@@ -42,6 +43,8 @@ class Exam:
         self.plan = plan
         self.adapters = adapters
         self.login: Once[Login | Failure] = Once(self._login)
+        self.engine: Once[EngineInfo | Failure] = Once(adapters.engine.ping)
+        self.choice: Once[Choice | Failure] = Once(self._choice)
         self.survey: Once[ContextSummary | Failure] = Once(self._survey)
 
     @property
@@ -92,6 +95,17 @@ class Exam:
         if isinstance(login, Login):
             self.adapters.learn(login.password)
         return login
+
+    async def _choice(self) -> Choice | Failure:
+        """Who can make the image; a builder that need not is asked for its opinion only."""
+        wish, direct = self.plan.request.builder, self.adapters.direct
+        engine = None if wish is BuilderWish.DIRECT else await self.engine()
+        refusal = None
+        if isinstance(engine, EngineInfo):
+            refusal = await direct.qualifies(self.order)
+        elif wish is not BuilderWish.ENGINE:
+            refusal = await direct.foresee(self.order, self.pending(), lambda _: None)
+        return chosen(wish, engine, refusal)
 
     async def _survey(self) -> ContextSummary | Failure:
         return await self.adapters.context.survey(self.order, self.pending())

@@ -8,6 +8,7 @@ from typing import Final
 from deployer.doctor.exam import Exam
 from deployer.doctor.finding import Advice, Finding, failed
 from deployer.failures import Failure, Kind
+from deployer.model import Builder
 from deployer.ports import EngineInfo
 from deployer.states.flow import State
 
@@ -59,11 +60,13 @@ async def database(exam: Exam) -> tuple[Finding, ...]:
 
 
 async def engine(exam: Exam) -> tuple[Finding, ...]:
-    """Who answers at the engine's address."""
-    found = await exam.adapters.engine.ping()
+    """Who makes the image."""
+    found = await exam.choice()
     if isinstance(found, Failure):
         return (failed("engine", found),)
-    return (Finding(name="engine", text=f"{found.vendor} {found.version}"), *_platform(found))
+    told = Finding(name="engine", text=found.shown)
+    info = await exam.engine() if found.builder is Builder.ENGINE else None
+    return (told, *_platform(info)) if isinstance(info, EngineInfo) else (told,)
 
 
 def _platform(found: EngineInfo) -> tuple[Finding, ...]:

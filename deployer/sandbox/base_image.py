@@ -1,6 +1,10 @@
 """The Dockerfile's base image, made from the distribution's own packages if none can be pulled."""
 
+import gzip
+import hashlib
+import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +16,11 @@ from deployer.sandbox.making import making
 from deployer.sandbox.options import Options
 from deployer.sandbox.packages import Apt, can_fetch
 from deployer.sandbox.refusal import Refused, Say
+from deployer.sandbox.shelf import Shelf, ShelfError
 
 NAME: Final = "debian:bookworm-slim"
 PULL_SECONDS: Final = 45.0
+_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 # What a dynamically linked Rust program and a RUN step need; apt adds what these need.
 PACKAGES: Final = (
     "base-files",
@@ -37,6 +43,14 @@ async def ensure_base_image(api: EngineApi, options: Options, say: Say) -> bool:
     if await _pulled(api):
         say(f"Pulled {NAME}")
         return False
+    archive = await _archive(options)
+    await api.import_image(archive, NAME, ["/bin/sh"])
+    say(f"{NAME} cannot be pulled here: made a small one from the distribution's packages")
+    return True
+
+
+async def _archive(options: Options) -> Path:
+    """The small base image's root file system, as a tar. Raises Refused."""
     archive = options.cache / "base-image.tar"
     if not archive.exists():
         if not can_fetch(options.environ):
@@ -45,9 +59,65 @@ async def ensure_base_image(api: EngineApi, options: Options, say: Say) -> bool:
                 "Ubuntu): check the network, or load the image into the engine."
             )
         await _make(archive, Apt(options.environ))
-    await api.import_image(archive, NAME, ["/bin/sh"])
-    say(f"{NAME} cannot be pulled here: made a small one from the distribution's packages")
-    return True
+    return archive
+
+
+async def write_base_image(shelf: Shelf, options: Options) -> None:
+    """Have our own small base image in the sandbox's registry, without any engine.
+
+    Raises Refused.
+    """
+    repository, _, tag = NAME.partition(":")
+    if await shelf.digest(f"library/{repository}", tag) is not None:
+        return
+    plain = await anyio.Path(await _archive(options)).read_bytes()
+    packed = await anyio.to_thread.run_sync(partial(gzip.compress, plain, 1, mtime=0))
+    try:
+        await _write(shelf, f"library/{repository}", tag, plain, packed)
+    except ShelfError as error:
+        raise Refused(f"{NAME} cannot be put into the sandbox's registry: {error}") from error
+
+
+async def _write(shelf: Shelf, repository: str, tag: str, plain: bytes, packed: bytes) -> None:
+    diff_id = f"sha256:{hashlib.sha256(plain).hexdigest()}"
+    described = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Cmd": ["/bin/sh"]},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    }
+    config = json.dumps(described).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.docker.container.image.v1+json",
+            "size": len(config),
+            "digest": await shelf.keep(repository, config),
+        },
+        "layers": [
+            {
+                "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                "size": len(packed),
+                "digest": await shelf.keep(repository, packed),
+            }
+        ],
+    }
+    await shelf.name(repository, tag, _MANIFEST, json.dumps(manifest).encode())
+
+
+async def publish_base_image(api: EngineApi, shelf: Shelf) -> None:
+    """Have the engine's base image in the sandbox's registry, for builds without an engine.
+
+    Raises Refused.
+    """
+    repository, _, tag = NAME.partition(":")
+    if await shelf.digest(f"library/{repository}", tag) is not None:
+        return
+    try:
+        await api.push(NAME, shelf.address)
+    except EngineError as error:
+        raise Refused(f"{NAME} cannot be put into the sandbox's registry: {error}") from error
 
 
 async def _pulled(api: EngineApi) -> bool:

@@ -53,6 +53,7 @@ def group() -> None:
     help="Life of a registry login.",
 )
 @click.option("--async-deploy", is_flag=True, help="POST deploy answers before the work is done.")
+@click.option("--no-engine", is_flag=True, help="Check images instead of running them.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def up(  # noqa: PLR0913  # one parameter an option
     *,
@@ -65,6 +66,7 @@ def up(  # noqa: PLR0913  # one parameter an option
     work_seconds: float,
     login_seconds: float,
     async_deploy: bool,
+    no_engine: bool,
     as_json: bool,
 ) -> None:
     """Serve a sandbox until Ctrl-C. Prints the environment that a deploy into it needs."""
@@ -85,6 +87,7 @@ def up(  # noqa: PLR0913  # one parameter an option
         work_seconds=work_seconds,
         login_seconds=login_seconds,
         answer_at_once=async_deploy,
+        no_engine=no_engine,
     )
     announce = partial(_announce, env_file=env_file, as_json=as_json)
     _run(partial(_serve, options, workspace, announce), interrupted=0)
@@ -102,11 +105,12 @@ def faults() -> None:
 
 @group.command()
 @click.option("--keep", is_flag=True, help="Keep the sample project and say where it is.")
-def demo(*, keep: bool) -> None:
+@click.option("--no-engine", is_flag=True, help="Check images instead of running them.")
+def demo(*, keep: bool, no_engine: bool) -> None:
     """Deploy, change, deploy again and roll back, for real, on this machine."""
     from deployer.sandbox.demo import play  # noqa: PLC0415
 
-    _run(partial(play, dict(os.environ), click.echo, keep=keep))
+    _run(partial(play, dict(os.environ), click.echo, keep=keep, no_engine=no_engine))
 
 
 async def _serve(

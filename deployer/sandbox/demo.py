@@ -1,10 +1,11 @@
 """The whole story on one machine: deploy, change, deploy again, roll back. All of it real."""
 
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from deployer.sandbox.workspace import VERSION_FILE, commit, set_version, write_
 FIRST: Final = "1.0.0"
 SECOND: Final = "2.0.0"
 STEP_SECONDS: Final = 600.0
+_CHECKED: Final = re.compile(r"checked (sha256:[0-9a-f]{64})")
 
 
 class _Unexpected(Exception):  # noqa: N818  # the story did not go as told
@@ -35,6 +37,8 @@ class _Stage:
     url: str
     env: Mapping[str, str]
     say: Say
+    runs: bool  # containers; where there is no engine the image is only checked
+    seen: dict[str, str] = field(default_factory=dict)  # version -> the digest that was checked
 
     async def run(self, *words: str) -> None:
         """Run the real command line in the project, on the user's terminal."""
@@ -57,14 +61,34 @@ class _Stage:
         except aiohttp.ClientError as error:
             raise _Unexpected(f"{self.url} does not answer: {error}") from error
         self.say(f"$ curl {self.url}\n{body}")
-        if answer.status != 200 or body != f"systemprompt {version}":  # noqa: PLR2004
+        if not self.runs:
+            self._expect_image(version, body)
+        elif answer.status != 200 or body != f"systemprompt {version}":  # noqa: PLR2004
             raise _Unexpected(f"expected version {version} at {self.url}")
 
+    def _expect_image(self, version: str, page: str) -> None:
+        """Each version is an image of its own, and the same one whenever it is deployed."""
+        found = _CHECKED.search(page)
+        if found is None:
+            raise _Unexpected(f"no image was checked at {self.url}")
+        others = {digest for name, digest in self.seen.items() if name != version}
+        if found[1] in others or self.seen.setdefault(version, found[1]) != found[1]:
+            raise _Unexpected(f"expected the image of version {version} at {self.url}")
 
-async def play(environ: Mapping[str, str], say: Say, *, keep: bool = False) -> int:
+
+async def play(
+    environ: Mapping[str, str], say: Say, *, keep: bool = False, no_engine: bool = False
+) -> int:
     """Play the story; 0 if every answer was the expected one. Raises Refused."""
     cache = cache_root(environ)
-    options = Options(cache=cache, folder=cache / "demo", environ=environ, base_port=0, faults={})
+    options = Options(
+        cache=cache,
+        folder=cache / "demo",
+        environ=environ,
+        base_port=0,
+        faults={},
+        no_engine=no_engine,
+    )
     home = Path(tempfile.mkdtemp(prefix="deployer-demo-"))
     try:
         _heading(say, "A sandbox: Management API, registry and Fly machine on this computer")
@@ -89,7 +113,7 @@ async def _stage(running: Sandbox, home: Path, environ: Mapping[str, str], say: 
     # The demo's runs have no place in the user's own history.
     env = {**environ, **running.environment(), "XDG_STATE_HOME": str(home / "state")}
     say(f"Sample project: {project}")
-    return _Stage(project, running.urls[TENANTS[0].id], env, say)
+    return _Stage(project, running.urls[TENANTS[0].id], env, say, runs=bool(running.engine))
 
 
 async def _story(stage: _Stage) -> None:

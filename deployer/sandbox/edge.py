@@ -9,6 +9,7 @@ from aiohttp import web
 from deployer.sandbox.faults import Faults
 from deployer.sandbox.loopback import HOST
 from deployer.sandbox.machine import Machine
+from deployer.sandbox.paper_machine import PaperMachine
 
 _HEALTH: Final = ("/health", "/api/v1/health")
 _OF_ONE_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "host"})
@@ -18,7 +19,7 @@ _OF_ONE_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding",
 class Edge:
     """A proxy before the machine's container."""
 
-    machine: Machine
+    machine: Machine | PaperMachine
     faults: Faults
     session: aiohttp.ClientSession
 
@@ -31,6 +32,8 @@ class Edge:
     async def _serve(self, request: web.Request) -> web.Response:
         if request.path in _HEALTH and self.faults.strikes("health-503"):
             return web.json_response({"status": "unhealthy"}, status=503)
+        if isinstance(self.machine, PaperMachine):
+            return self.machine.answer(request.path)
         port = self.machine.port
         if port is None:
             return _error("no machine runs for this app")

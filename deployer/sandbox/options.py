@@ -43,6 +43,7 @@ class Options:
     faults: Mapping[str, int | None]  # name -> how often; None: until switched off
     work_seconds: float = 0.0  # how long the server works before a deploy takes effect
     login_seconds: float = 300.0  # how long a registry login is good for
+    no_engine: bool = False  # images are checked instead of run
     answer_at_once: bool = False  # POST deploy answers `deploying` and does not wait
 
     def port(self, offset: int) -> int:

@@ -23,12 +23,14 @@ _OK: Final = 200
 
 @asynccontextmanager
 async def registry(
-    options: Options, programs: Programs, engine: Engine, say: Say
+    options: Options, programs: Programs, engine: Engine | None, say: Say
 ) -> AsyncIterator[str]:
     """Run a registry without any login; yield its `host:port`. Raises Refused."""
     try:
         program = await programs.registry()
     except Refused as no_program:
+        if engine is None:
+            raise
         async with _in_container(options, engine, say, no_program) as address:
             yield address
     else:

@@ -1,12 +1,15 @@
 """The registry seen from inside, without the gate: which images there are."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 import anyio
+from yarl import URL
 
 _SECONDS: Final = 10.0
+_CREATED: Final = 201
 _MANIFESTS: Final = ", ".join(
     f"application/vnd.{kind}+json"
     for kind in (
@@ -16,6 +19,10 @@ _MANIFESTS: Final = ", ".join(
         "oci.image.index.v1",
     )
 )
+
+
+class ShelfError(Exception):
+    """The registry does not have, or take, what it should; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +41,42 @@ class Shelf:
                     return answer.headers.get("Docker-Content-Digest") if answer.ok else None
         except (aiohttp.ClientError, TimeoutError):
             return None
+
+    async def blob(self, repository: str, path: str, digest: str) -> bytes:
+        """A manifest or blob, checked against its digest. Raises ShelfError."""
+        url = f"http://{self.address}/v2/{repository}/{path}"
+        try:
+            async with self.session.get(url, headers={"Accept": _MANIFESTS}) as answer:
+                data = await answer.read()
+        except aiohttp.ClientError as error:
+            raise ShelfError(f"the registry does not answer: {error}") from error
+        if not answer.ok or f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
+            raise ShelfError(f"the registry does not have {digest}")
+        return data
+
+    async def keep(self, repository: str, data: bytes) -> str:
+        """Upload a blob; return its digest. Raises ShelfError."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        begin = f"http://{self.address}/v2/{repository}/blobs/uploads/"
+        try:
+            async with self.session.post(begin) as answer:
+                place = URL(begin).join(URL(answer.headers.get("Location", ""), encoded=True))
+            async with self.session.put(place.update_query(digest=digest), data=data) as answer:
+                if answer.status == _CREATED:
+                    return digest
+        except aiohttp.ClientError as error:
+            raise ShelfError(f"the registry does not answer: {error}") from error
+        raise ShelfError(f"the registry does not take a blob: {answer.status}")
+
+    async def name(self, repository: str, tag: str, kind: str, manifest: bytes) -> None:
+        """Put a manifest of the media type `kind` under `tag`. Raises ShelfError."""
+        url = f"http://{self.address}/v2/{repository}/manifests/{tag}"
+        try:
+            async with self.session.put(
+                url, data=manifest, headers={"Content-Type": kind}
+            ) as answer:
+                if answer.status == _CREATED:
+                    return
+        except aiohttp.ClientError as error:
+            raise ShelfError(f"the registry does not answer: {error}") from error
+        raise ShelfError(f"the registry does not take the manifest: {answer.status}")

@@ -15,7 +15,11 @@ import anyio
 from aiohttp import web
 from anyio.abc import TaskGroup
 
-from deployer.sandbox.base_image import ensure_base_image
+from deployer.sandbox.base_image import (
+    ensure_base_image,
+    publish_base_image,
+    write_base_image,
+)
 from deployer.sandbox.control import Control, stranger
 from deployer.sandbox.deploys import Deploys
 from deployer.sandbox.edge import Edge
@@ -27,10 +31,11 @@ from deployer.sandbox.logins import Logins
 from deployer.sandbox.loopback import HOST, Door, served
 from deployer.sandbox.machine import Machine, remove_leftovers
 from deployer.sandbox.management import Management
-from deployer.sandbox.options import TENANTS, Options
+from deployer.sandbox.options import TENANTS, Options, Tenant
+from deployer.sandbox.paper_machine import PaperMachine
 from deployer.sandbox.places import owned
 from deployer.sandbox.programs import Programs
-from deployer.sandbox.refusal import Say
+from deployer.sandbox.refusal import Refused, Say
 from deployer.sandbox.registry import registry
 from deployer.sandbox.shelf import Shelf
 from deployer.sandbox.traffic import Traffic
@@ -46,7 +51,7 @@ class Sandbox:
 
     api_url: str
     api_token: str
-    engine: str  # as in DOCKER_HOST
+    engine: str  # as in DOCKER_HOST; empty where there is none
     gate: str  # `host:port` of the registry, as images name it
     registry: str  # `host:port` of the registry without login, faults and counting
     urls: Mapping[str, str]  # tenant id -> public URL
@@ -61,7 +66,8 @@ class Sandbox:
             "SYSTEMPROMPT_API_TOKEN": self.api_token,
             "SYSTEMPROMPT_USER_EMAIL": "you@example.com",
             "SYSTEMPROMPT_PROFILE": "prod",
-            "DOCKER_HOST": self.engine,
+            **({"DOCKER_HOST": self.engine} if self.engine else {"DEPLOYER_BUILDER": "direct"}),
+            "DEPLOYER_BASE_REGISTRY": self.registry,
         }
 
     def described(self) -> dict[str, object]:
@@ -95,17 +101,21 @@ async def sandbox(options: Options, say: Say) -> AsyncIterator[Sandbox]:
     async with AsyncExitStack() as stack:
         stack.enter_context(owned(options.folder))
         programs = Programs(options, say)
-        runs = await stack.enter_async_context(engine(options, programs, say))
-        await remove_leftovers(runs, options.folder)
-        made_here = await ensure_base_image(runs.api, options, say)
+        runs = await _engine(stack, options, programs, say)
+        made_here = runs is None or await ensure_base_image(runs.api, options, say)
         address = await stack.enter_async_context(registry(options, programs, runs, say))
-        stack.push_async_callback(_leave_no_container, runs, options.folder)
+        shelf = Shelf(address, await _session(stack))
+        if runs is None:
+            await write_base_image(shelf, options)
+        else:
+            stack.push_async_callback(_leave_no_container, runs, options.folder)
+            await publish_base_image(runs.api, shelf)
         faults = Faults(options.faults)
         site = _Site(
             stack=stack,
             options=options,
             engine=runs,
-            shelf=Shelf(address, await _session(stack)),
+            shelf=shelf,
             faults=faults,
             logins=Logins(faults, options.login_seconds),
             traffic=Traffic(),
@@ -114,13 +124,31 @@ async def sandbox(options: Options, say: Say) -> AsyncIterator[Sandbox]:
         yield await site.opened(base_made_here=made_here)
 
 
+async def _engine(
+    stack: AsyncExitStack, options: Options, programs: Programs, say: Say
+) -> Engine | None:
+    """An engine, if one can be had; without it images are checked instead of run."""
+    if options.no_engine:
+        say("Without an engine, as asked: images are checked instead of run")
+        return None
+    try:
+        runs = await stack.enter_async_context(engine(options, programs, say))
+    except Refused as refused:
+        if options.environ.get("DOCKER_HOST"):
+            raise  # the user means this one
+        say(f"{refused}\nWithout an engine: images are checked instead of run")
+        return None
+    await remove_leftovers(runs, options.folder)
+    return runs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Site:
     """What the doors of one sandbox share, and the opening of each."""
 
     stack: AsyncExitStack
     options: Options
-    engine: Engine
+    engine: Engine | None
     shelf: Shelf
     faults: Faults
     logins: Logins
@@ -128,10 +156,7 @@ class _Site:
     tasks: TaskGroup
 
     async def opened(self, *, base_made_here: bool) -> Sandbox:
-        machines = {
-            tenant.id: Machine(tenant, self.engine, self.options.folder, self.logins.machine)
-            for tenant in TENANTS
-        }
+        machines = {tenant.id: self._machine(tenant) for tenant in TENANTS}
         urls = await self._public_urls(machines)
         gate = await self._gate()
         ledger = Ledger(self.options.folder / "deploys.jsonl")
@@ -148,7 +173,7 @@ class _Site:
         return Sandbox(
             api_url=await self._api(deploys, urls, token),
             api_token=token,
-            engine=self.engine.endpoint,
+            engine=self.engine.endpoint if self.engine else "",
             gate=gate,
             registry=self.shelf.address,
             urls=urls,
@@ -157,7 +182,12 @@ class _Site:
             faults=self.faults,
         )
 
-    async def _public_urls(self, machines: Mapping[str, Machine]) -> dict[str, str]:
+    def _machine(self, tenant: Tenant) -> Machine | PaperMachine:
+        if self.engine is None:
+            return PaperMachine(tenant, self.shelf)
+        return Machine(tenant, self.engine, self.options.folder, self.logins.machine)
+
+    async def _public_urls(self, machines: Mapping[str, Machine | PaperMachine]) -> dict[str, str]:
         urls = {}
         for offset, (tenant, machine) in enumerate(machines.items(), start=3):
             edge = Edge(machine, self.faults, self.shelf.session)

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from deployer.model import BuilderWish
 from deployer.settings.local_files import read_toml
 from deployer.settings.values import Refusal
 
@@ -38,6 +39,8 @@ class ImageTable(_Strict, frozen=True):
     """`[image]`: what is built."""
 
     dockerfile: str | None = None  # relative to the project root
+    builder: BuilderWish | None = None
+    base_registry: str | None = None  # `host[:port]` that stands in for docker.io
 
 
 class DeployTable(_Strict, frozen=True):

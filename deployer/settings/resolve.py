@@ -7,14 +7,17 @@ systemprompt itself reads, `.systemprompt/`, `deployer.toml`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from deployer.model import DeployRequest, Secret, WaitPolicy
+from deployer.model import BuilderWish, DeployRequest, Secret, WaitPolicy
 from deployer.settings import config_file, project
 from deployer.settings.access import Access, find_access
 from deployer.settings.config_file import ConfigFile
 from deployer.settings.database import Database, find_database
 from deployer.settings.target import Inputs, Target, find_target
 from deployer.settings.values import PRODUCTION_API, Flags, Refusal, Settings, state_directory
+
+BASE_REGISTRY_VARIABLE: Final = "DEPLOYER_BASE_REGISTRY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class Project:
     hostname: str | None
     profile: str | None
     dockerfile: Path  # relative to the root
+    builder: BuilderWish
     wait: WaitPolicy
     token_expires_at: float | None  # seconds since the epoch, as the token says
     database_from: str | None  # where DATABASE_URL was found
@@ -135,6 +139,9 @@ def _settings(inputs: Inputs, access: Access, state_dir: Path, database: Databas
         sqlx_offline=database.offline,
         registry_hosts=frozenset(hosts),
         ca_file=inputs.flags.ca_file,
+        base_registry=inputs.environ.get(BASE_REGISTRY_VARIABLE)
+        or inputs.config.image.base_registry,
+        trust_fingerprints=not inputs.flags.no_cache,
     )
 
 
@@ -148,6 +155,7 @@ def _project(root: Path, access: Access, target: Target, database: Database) -> 
         hostname=entry.hostname or None if entry else None,
         profile=target.profile.name if target.profile else None,
         dockerfile=target.dockerfile,
+        builder=target.builder,
         wait=target.wait,
         token_expires_at=access.expires_at,
         database_from=database.source,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deployer.model import InvalidNameError, WaitPolicy, parse_tenant
+from deployer.model import BuilderWish, InvalidNameError, WaitPolicy, parse_tenant
 from deployer.settings import config_file, project
 from deployer.settings.config_file import ConfigFile, DeployTable
 from deployer.settings.project import Profile, Tenant, Tenants
@@ -23,6 +23,7 @@ class Target:
     entry: Tenant | None
     profile: Profile | None
     dockerfile: Path
+    builder: BuilderWish
     wait: WaitPolicy
 
 
@@ -57,6 +58,7 @@ def find_target(inputs: Inputs) -> Target | Refusal:
         entry=entry,
         profile=profile,
         dockerfile=dockerfile,
+        builder=inputs.flags.builder or inputs.config.image.builder or BuilderWish.AUTO,
         wait=_wait(inputs.flags, inputs.config.deploy),
     )
 

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
-from deployer.model import Secret
+from deployer.model import BuilderWish, Secret
 from deployer.states.flow import State
 
 PRODUCTION_API: Final = "https://api.systemprompt.io"
@@ -29,6 +29,8 @@ class Settings:
     sqlx_offline: bool = False
     registry_hosts: frozenset[str] = frozenset()  # besides registry.fly.io
     ca_file: Path | None = None  # PEM; None: the system's authorities
+    base_registry: str | None = None  # stands in for docker.io where no engine builds
+    trust_fingerprints: bool = True  # sources whose inodes did not change are not read again
 
     def secrets(self) -> tuple[Secret, ...]:
         """The values that must never be shown."""
@@ -48,6 +50,8 @@ class Flags:
     state_dir: Path | None = None
     ca_file: Path | None = None
     registry_hosts: tuple[str, ...] = ()
+    builder: BuilderWish | None = None
+    no_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,15 @@ from deployer.api import Deployer
 from deployer.model import DeployRequest
 from deployer.ports import Adapters
 from deployer.ports import Clock as ClockPort
-from tests.fakes.neighbours import Api, Clock, Engine, Neighbours, PublicUrl, Registry
+from tests.fakes.neighbours import (
+    Api,
+    Clock,
+    DirectBuilder,
+    Engine,
+    Neighbours,
+    PublicUrl,
+    Registry,
+)
 
 API = "https://api.example"
 
@@ -26,6 +34,7 @@ def adapters(state_dir: Path, of: Neighbours, clock: ClockPort) -> Adapters:
         toolchain=of,
         context=of,
         engine=Engine(of),
+        direct=DirectBuilder(of),
         api=Api(of),
         registry=Registry(of),
         health=PublicUrl(of),

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 
 from deployer.events import OutputLine
-from deployer.failures import Failure
+from deployer.failures import Failure, Kind
 from deployer.model import (
     Binary,
     Crate,
@@ -25,6 +25,7 @@ from deployer.model import (
     TenantStatus,
 )
 from deployer.ports import Account, ContextSummary, Emit, EngineInfo, ImageOrder, Surroundings
+from deployer.states.flow import State
 
 CRATES = (Crate(name="core", manifest=Path("core/Cargo.toml"), binaries=("systemprompt",)),)
 LOGIN = Login(
@@ -79,6 +80,7 @@ class Neighbours:
     loses_answers: int = 0  # deploys that are done, but whose answer is lost
     deploy_status: str = "running"
     healthy: bool = True
+    needs_engine: bool = True  # what the direct builder says of the Dockerfile
     revised: Revision = REVISION
     crates_made: tuple[Crate, ...] = CRATES
     sources: tuple[str, ...] = ("target/release/systemprompt", "core/web/dist/")
@@ -202,6 +204,28 @@ class Engine:
     async def forget(self, names: Sequence[str]) -> None:
         for name in names:
             self.of.images.pop(name, None)
+
+
+@dataclass
+class DirectBuilder(Engine):
+    """The same without an engine: its images are known to it alone."""
+
+    async def qualifies(self, order: ImageOrder) -> Failure | None:
+        return await self.of._called("qualifies") or self._refusal()
+
+    async def foresee(
+        self, order: ImageOrder, pending: frozenset[str], emit: Emit
+    ) -> Failure | None:
+        return await self.of._called("foresee") or self._refusal()
+
+    def _refusal(self) -> Failure | None:
+        if self.of.needs_engine:
+            cause = "line 2: RUN executes a command: needs an engine"
+            return Failure(phase=State.IMAGING, kind=Kind.NEEDS_ENGINE, cause=cause)
+        return None
+
+    async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
+        return await self.of._called("image directly") or await super().build(order, emit)
 
 
 @dataclass

@@ -85,6 +85,7 @@ def test_there_are_recordings_of_each_kind_that_an_engine_can_tell() -> None:
         "I19",
         "I21",
         "I23",
+        "I24",
         "P15",
         "P17",
         "P18",

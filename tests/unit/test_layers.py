@@ -24,14 +24,21 @@ ALLOWED = {
     "sandbox": {"sandbox"},
     "driver": VALUES | {"states", "planning"},
     "planning": VALUES | {"states.flow"},
-    "preflight": VALUES | {"states", "doctor"},
-    "doctor": VALUES | {"states", "doctor", "settings"},
+    "preflight": VALUES | {"states", "doctor", "builders"},
+    "doctor": VALUES | {"states", "doctor", "settings", "builders"},
     "behaviours": {"failures", "states.flow"},
+    "builders": VALUES,
 }
 # Outside libraries that have one home.
 HOMES = {
     "transitions": {"states/machine.py"},
-    "httpx": {"adapters/http/client.py"},
+    "httpx": {"adapters/http/client.py", "adapters/http/exchange.py"},
+    "isal": {"adapters/direct/codec.py"},
+    "zlib_ng": {"adapters/direct/codec.py"},
+    "e2b_dockerfile_utils": {
+        "adapters/context/dockerfile.py",
+        "adapters/direct/instructions.py",
+    },
     "sqlite3": {
         "adapters/journal/journal.py",
         "adapters/journal/file.py",

@@ -1,0 +1,242 @@
+"""The builder that needs no engine: fits `ports.Engine`, and names its images by their recipes."""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio
+from anyio import CapacityLimiter, from_thread, to_thread
+
+from deployer.adapters.context.plan import context_failure, read_failure
+from deployer.adapters.context.project_tree import Node
+from deployer.adapters.context.tar import ChangedError, UnreadableError
+from deployer.adapters.direct.assembly import Assembly, image_config
+from deployer.adapters.direct.base import Bases
+from deployer.adapters.direct.blueprint import drawn, read_program
+from deployer.adapters.direct.cupboard import Cupboard, KnownLayer
+from deployer.adapters.direct.delivery import Delivery
+from deployer.adapters.direct.fingerprint import fingerprint, is_settled
+from deployer.adapters.direct.layer_tar import hashed, tar_size
+from deployer.adapters.direct.repository import Repository
+from deployer.adapters.direct.values import (
+    Base,
+    Layer,
+    Member,
+    Recipe,
+)
+from deployer.adapters.http.client import Http
+from deployer.adapters.leaks import Leaks
+from deployer.adapters.registry.errors import registry_failure
+from deployer.adapters.text import clean
+from deployer.events import Warned
+from deployer.failures import Failure, Kind
+from deployer.model import Digest, Image, ImageId, ImageRef, Login, parse_image_id
+from deployer.ports import Clock, Emit, EngineInfo, ImageOrder
+from deployer.states.flow import State
+
+_T = TypeVar("_T")
+_AT_ONCE: Final = 2  # layers that are hashed: more would wait for the disk
+_SMALL: Final = 1 << 20  # bytes
+
+
+class DirectBuilder:
+    """Makes images out of FROM, COPY and settings, and writes them to the registry itself."""
+
+    def __init__(
+        self,
+        http: Http,
+        *,
+        cupboard: Cupboard,
+        clock: Clock,
+        base_registry: str | None = None,
+        leaks: Leaks | None = None,
+        realms: Collection[str] = (),
+    ) -> None:
+        """`base_registry` (`host[:port]`) stands in for docker.io.
+
+        `leaks`: what no image may hold. `realms`: token servers that may get the login besides the registry's own site.
+        """
+        self._http = http
+        self._cupboard = cupboard
+        self._clock = clock
+        self._realms = frozenset(realms)
+        self._bases = Bases(http, cupboard, mirror=base_registry, realms=realms)
+        self._leaks = leaks or Leaks()
+
+    async def ping(self) -> EngineInfo | Failure:
+        """It is always there."""
+        return EngineInfo(endpoint="none", version="", vendor="direct builder")
+
+    async def qualifies(self, order: ImageOrder) -> Failure | None:
+        """Why the Dockerfile needs an engine, as far as it tells by itself; None: it does not."""
+        found = await _in_thread(lambda: read_program(order))
+        return found if isinstance(found, Failure) else None
+
+    async def foresee(
+        self, order: ImageOrder, pending: frozenset[str], emit: Emit
+    ) -> Failure | None:
+        """Why an engine is needed, with the base image and the sources looked at."""
+        program = await _in_thread(lambda: read_program(order))
+        if isinstance(program, Failure):
+            return program
+        base = await self._bases.find(program.base, program.base_line, emit)
+        if isinstance(base, Failure):
+            return base
+        made = await _in_thread(lambda: drawn(order, program, base, pending))
+        # A source that is missing is the survey's to report.
+        if isinstance(made, Failure) and made.kind is Kind.NEEDS_ENGINE:
+            return made
+        return None
+
+    async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
+        """Resolve the base, hash the layers, write the config. Success is the config's digest."""
+        program = await _in_thread(lambda: read_program(order))
+        if isinstance(program, Failure):
+            return program
+        base = await self._bases.find(program.base, program.base_line, emit)
+        if isinstance(base, Failure):
+            return base
+        made = await _in_thread(lambda: drawn(order, program, base))
+        if isinstance(made, Failure):
+            return made
+        assembly, warnings = made
+        for warning in warnings:
+            emit(Warned(text=warning))
+        layers = await self._hashed(order.project_root, assembly.layers)
+        if isinstance(layers, Failure):
+            return layers
+        return await self._written(order, base, assembly, layers)
+
+    async def image_id(self, name: str) -> ImageId | Failure | None:
+        """The id of the image that `name`'s recipe still gives; None where its sources changed."""
+        recipe = await _in_thread(lambda: self._cupboard.recipe(name))
+        if recipe is None:
+            return None
+        members = tuple(layer.members for layer in recipe.layers)
+        layers = await self._hashed(Path(recipe.project_root), members)
+        if layers != recipe.layers:
+            return None
+        return _image_id(recipe.config)
+
+    async def push(
+        self, local: str, target: ImageRef, login: Login, emit: Emit
+    ) -> Digest | Failure:
+        """Send what the registry lacks. Success is the digest that the registry names."""
+        if target.registry != login.registry:
+            cause = f"the login is for {login.registry}, not for {target.registry}"
+            return registry_failure(Kind.REGISTRY_AUTH, cause)
+        recipe = await _in_thread(lambda: self._cupboard.recipe(local))
+        if recipe is None:
+            return registry_failure(Kind.IMAGE_NOT_LOCAL, f"there is no recipe for {local}")
+        delivery = Delivery(
+            recipe=recipe,
+            repository=self._repository(target.registry, target.repository, login),
+            base=self._repository(recipe.base_registry, recipe.base_repository, None),
+            cupboard=self._cupboard,
+            emit=emit,
+        )
+        return await delivery.deliver(target.tag)
+
+    async def data_root(self) -> Path | Failure | None:
+        """None: it keeps no images, only their recipes."""
+        return None
+
+    async def retain(self, name: str, kept: str) -> None:
+        """Nothing: what speeds up the next image is kept by content, not by name."""
+
+    async def forget(self, names: Sequence[str]) -> None:
+        """Remove these recipes; what the registry has stays."""
+        for name in names:
+            await _in_thread(partial(self._cupboard.forget_recipe, name))
+
+    def _repository(self, registry: str, name: str, login: Login | None) -> Repository:
+        return Repository(self._http, registry, name, login=login, realms=self._realms)
+
+    async def _hashed(
+        self, root: Path, layers: Sequence[tuple[Member, ...]]
+    ) -> tuple[Layer, ...] | Failure:
+        limiter = CapacityLimiter(_AT_ONCE)
+        found: dict[int, Layer | Failure] = {}
+
+        async def one(place: int, members: tuple[Member, ...]) -> None:
+            found[place] = await to_thread.run_sync(self._layer, root, members, limiter=limiter)
+
+        async with anyio.create_task_group() as group:
+            for place, members in enumerate(layers):
+                group.start_soon(one, place, members)
+        results = [found[place] for place in range(len(layers))]
+        failure = next((each for each in results if isinstance(each, Failure)), None)
+        return failure or tuple(each for each in results if isinstance(each, Layer))
+
+    def _layer(self, root: Path, members: tuple[Member, ...]) -> Layer | Failure:
+        """A layer with its digest, which is read from the files only where they changed."""
+        try:
+            mark, newest = fingerprint(root, members)
+            settled = is_settled(newest, self._clock.wall())
+            known = self._cupboard.layer(mark) if settled else None
+            leak = self._leak(root, members, large=known is None)
+            if leak is not None:
+                return leak
+            diff_id = known.diff_id if known else hashed(root, members, from_thread.check_cancelled)
+        except ChangedError as error:
+            return context_failure(Kind.CONTEXT_CHANGED, f"{error} changed while it was read")
+        except UnreadableError as error:
+            return read_failure(error.error)
+        except OSError as error:
+            return read_failure(error)
+        if settled and known is None:
+            self._cupboard.keep_layer(mark, KnownLayer(diff_id=diff_id))
+        return Layer(members=members, diff_id=diff_id, size=tar_size(members))
+
+    def _leak(self, root: Path, members: tuple[Member, ...], *, large: bool) -> Failure | None:
+        """The failure of the first file that holds a secret.
+
+        Small files are read each time: a password may be known today that was not before.
+        """
+        for member in members:
+            from_thread.check_cancelled()
+            wanted = member.node is Node.FILE and (large or member.size <= _SMALL)
+            if wanted and self._leaks.in_file(root / member.source):
+                cause = f"{member.source} holds a password that this deploy knows"
+                return context_failure(Kind.SECRET_IN_IMAGE, cause)
+        return None
+
+    async def _written(
+        self, order: ImageOrder, base: Base, assembly: Assembly, layers: tuple[Layer, ...]
+    ) -> Image | Failure:
+        config = image_config(base, assembly, [layer.diff_id for layer in layers])
+        if self._leaks.in_bytes(config.encode()):
+            cause = "the image's history or configuration holds a password that this deploy knows"
+            return context_failure(Kind.SECRET_IN_IMAGE, cause)
+        recipe = Recipe(
+            project_root=str(order.project_root),
+            base_registry=base.registry,
+            base_repository=base.repository,
+            oci=base.oci,
+            base_layers=base.layers,
+            layers=layers,
+            config=config,
+        )
+        try:
+            await _in_thread(lambda: self._cupboard.keep_recipe(order.local_tag, recipe))
+        except OSError as error:
+            cause = clean(f"the image's recipe cannot be written: {error}")
+            return Failure(phase=State.IMAGING, kind=Kind.STATE_IO, cause=cause)
+        return Image(
+            image_id=_image_id(config),
+            local_tag=order.local_tag,
+            os="linux",
+            architecture="amd64",
+            size=base.size + sum(layer.size for layer in layers),
+        )
+
+
+def _image_id(config: str) -> ImageId:
+    return parse_image_id(f"sha256:{sha256(config.encode()).hexdigest()}")
+
+
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    # A limiter of its own: the default one is the host's.
+    return await to_thread.run_sync(work, limiter=CapacityLimiter(1))

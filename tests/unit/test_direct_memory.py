@@ -1,0 +1,93 @@
+"""What the direct builder remembers of earlier images, and when it does not trust its memory."""
+
+import os
+from pathlib import Path
+
+from deployer.adapters.context.project_tree import Node
+from deployer.adapters.direct.codec import Codec
+from deployer.adapters.direct.cupboard import Cupboard, KnownBlob, KnownLayer
+from deployer.adapters.direct.fingerprint import fingerprint, is_settled
+from deployer.adapters.direct.values import DiffId, Member
+
+KNOWN = KnownLayer(diff_id=DiffId("sha256:" + "a" * 64))
+
+
+def member(size: int = 3) -> Member:
+    return Member(path="app/file", node=Node.FILE, mode=0o644, source="file", size=size)
+
+
+def test_the_same_file_has_the_same_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("abc")
+
+    assert fingerprint(tmp_path, [member()]) == fingerprint(tmp_path, [member()])
+
+
+def test_bytes_that_change_under_a_restored_time_are_seen(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("abc")
+    before = file.stat()
+    mark, _ = fingerprint(tmp_path, [member()])
+    file.write_text("xyz")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    assert fingerprint(tmp_path, [member()])[0] != mark
+
+
+def test_another_owner_in_the_image_is_another_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("abc")
+    owned = Member(path="app/file", node=Node.FILE, mode=0o644, uid=5, source="file", size=3)
+
+    assert fingerprint(tmp_path, [member()])[0] != fingerprint(tmp_path, [owned])[0]
+
+
+def test_a_file_that_changed_just_now_is_not_settled() -> None:
+    assert not is_settled(newest=1_000_000_000_000, now=1000.01)
+    assert is_settled(newest=1_000_000_000_000, now=1000.2)
+
+
+def test_what_was_kept_is_known_to_the_next_process(tmp_path: Path) -> None:
+    Cupboard(tmp_path).keep_layer("mark", KNOWN)
+
+    assert Cupboard(tmp_path).layer("mark") == KNOWN
+
+
+def test_without_trust_in_fingerprints_no_layer_is_known(tmp_path: Path) -> None:
+    Cupboard(tmp_path).keep_layer("mark", KNOWN)
+
+    assert Cupboard(tmp_path, trust_fingerprints=False).layer("mark") is None
+
+
+def test_a_damaged_file_is_as_good_as_none(tmp_path: Path) -> None:
+    cupboard = Cupboard(tmp_path)
+    cupboard.keep_layer("mark", KNOWN)
+    (tmp_path / "layers/mark.json").write_text('{"diff_id": ')
+
+    assert cupboard.layer("mark") is None
+
+
+def test_a_name_with_slashes_stays_inside_the_cupboard(tmp_path: Path) -> None:
+    cupboard = Cupboard(tmp_path / "inside")
+    known = KnownBlob(
+        digest="sha256:" + "b" * 64, size=1, codec=Codec.FAST, registry="r", repository="p"
+    )
+
+    cupboard.keep_blob("../../outside", known)
+
+    assert cupboard.blob("../../outside") == known
+    assert [path.name for path in tmp_path.iterdir()] == ["inside"]
+
+
+def test_the_cupboard_does_not_grow_without_end(tmp_path: Path) -> None:
+    cupboard = Cupboard(tmp_path)
+
+    for number in range(520):
+        cupboard.keep_layer(f"mark-{number}", KNOWN)
+
+    assert len(list((tmp_path / "layers").iterdir())) <= 500
+    assert cupboard.layer("mark-519") == KNOWN
+
+
+def test_a_full_disk_costs_memory_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory")
+
+    Cupboard(tmp_path / "file").keep_layer("mark", KNOWN)
