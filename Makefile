@@ -19,7 +19,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q tests/unit tests/recorded
+	$(BIN)/pytest -q -n auto tests/unit tests/recorded
 
 test: check real
 
