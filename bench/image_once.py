@@ -12,7 +12,8 @@ from deployer.adapters.direct.builder import DirectBuilder
 from deployer.adapters.direct.cupboard import Cupboard
 from deployer.adapters.http.client import Http
 from deployer.failures import Failure
-from deployer.model import ImageRef, Login, Secret
+from deployer.model import Login, Secret
+from deployer.names import ImageRef
 from deployer.ports import ImageOrder
 
 

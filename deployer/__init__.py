@@ -13,49 +13,49 @@ if TYPE_CHECKING:
     from deployer.failures import ExitCode, Kind
     from deployer.failures import Failure as DeployFailure
     from deployer.handle import DeployHandle
-    from deployer.model import (
-        BuilderWish,
-        DeployRequest,
-        InvalidNameError,
-        OnLock,
-        Outcome,
-        RunRecord,
-        Secret,
-        Settlement,
-        WaitPolicy,
-    )
+    from deployer.model import Secret
+    from deployer.names import InvalidNameError
     from deployer.ports import Adapters
     from deployer.preflight import Preflight
     from deployer.result import DeployResult
+    from deployer.run import (
+        BuilderWish,
+        DeployRequest,
+        OnLock,
+        Outcome,
+        RunRecord,
+        Settlement,
+        WaitPolicy,
+    )
     from deployer.settings.values import Settings
     from deployer.states.flow import State
 
 # Name -> where it lives, and what it is called there.
 _HOMES: Final = {
     "Adapters": "ports",
-    "BuilderWish": "model",
+    "BuilderWish": "run",
     "BusyError": "errors",
     "DeployError": "errors",
     "DeployFailure": "failures:Failure",
     "DeployHandle": "handle",
-    "DeployRequest": "model",
+    "DeployRequest": "run",
     "DeployResult": "result",
     "Deployer": "api",
     "Event": "events",
     "ExitCode": "failures",
-    "InvalidNameError": "model",
+    "InvalidNameError": "names",
     "JournalError": "errors",
     "Kind": "failures",
-    "Outcome": "model",
+    "Outcome": "run",
     "Preflight": "preflight",
-    "RunRecord": "model",
+    "RunRecord": "run",
     "Secret": "model",
     "Settings": "settings.values",
     "State": "states.flow",
     "SupersededError": "errors",
-    "OnLock": "model",
-    "Settlement": "model",
-    "WaitPolicy": "model",
+    "OnLock": "run",
+    "Settlement": "run",
+    "WaitPolicy": "run",
 }
 
 __all__ = [

@@ -11,19 +11,11 @@ from deployer import driver, events, planning
 from deployer.driver import Driver
 from deployer.failures import Failure
 from deployer.handle import DeployHandle, in_background
-from deployer.model import (
-    Builder,
-    DeployRequest,
-    OnLock,
-    Plan,
-    Run,
-    RunId,
-    RunRecord,
-    Settlement,
-)
+from deployer.names import RunId
 from deployer.ports import Adapters, Engine, Log
 from deployer.preflight import Preflight, doctor, preflight, scrubbed
 from deployer.result import DeployResult, result_of
+from deployer.run import Builder, DeployRequest, OnLock, Plan, Run, RunRecord, Settlement
 from deployer.states.flow import State
 from deployer.states.imaging import local_tag
 from deployer.states.world import World

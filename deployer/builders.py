@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from deployer.failures import Failure
-from deployer.model import Builder, BuilderWish
 from deployer.ports import EngineInfo
+from deployer.run import Builder, BuilderWish
 
 
 @dataclass(frozen=True, slots=True)

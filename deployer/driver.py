@@ -12,9 +12,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from deployer import events
 from deployer.errors import JournalError, SupersededError
 from deployer.failures import Failure, Kind
-from deployer.model import Facts, Intent, Run, StateOutcome, Step
 from deployer.planning import resume_state
 from deployer.ports import Clock, Journal
+from deployer.run import Facts, Intent, Run, StateOutcome, Step
 from deployer.states.authenticating import authenticating
 from deployer.states.building import building
 from deployer.states.deploying import deploying

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deployer.failures import Failure
-from deployer.model import Builder, Facts, RunId
+from deployer.names import RunId
+from deployer.run import Builder, Facts
 from deployer.states.flow import State
 
 # -- Durable: each mirrors a row of the journal, is told after its commit and never dropped.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from deployer.adapters.journal import file as journal_file
 from deployer.adapters.journal.reader import JournalReader
-from deployer.model import RunRecord
+from deployer.run import RunRecord
 
 
 def runs(

@@ -6,18 +6,9 @@ from dataclasses import replace
 from typing import Final
 
 from deployer.failures import Failure, Kind
-from deployer.model import (
-    Deployment,
-    DeployRequest,
-    Facts,
-    Outcome,
-    Plan,
-    Revision,
-    Run,
-    RunId,
-    RunRecord,
-    Settlement,
-)
+from deployer.model import Deployment, Revision
+from deployer.names import RunId
+from deployer.run import DeployRequest, Facts, Outcome, Plan, Run, RunRecord, Settlement
 from deployer.states.flow import State
 
 # Crockford's alphabet: no letters that look like digits.

@@ -12,25 +12,15 @@ from deployer.model import (
     Binary,
     Crate,
     Deployment,
-    Digest,
-    Facts,
     Health,
     Image,
-    ImageId,
-    ImageRef,
-    Intent,
     Login,
-    OnLock,
-    Phase,
     Revision,
-    Run,
-    RunId,
-    RunRecord,
     Secret,
-    Settlement,
-    Step,
     TenantStatus,
 )
+from deployer.names import Digest, ImageId, ImageRef, RunId
+from deployer.run import Facts, Intent, OnLock, Phase, Run, RunRecord, Settlement, Step
 from deployer.states.flow import Move
 
 # Adapters tell what happens through this; it never blocks and never raises.

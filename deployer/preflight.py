@@ -8,8 +8,10 @@ from deployer.doctor.checks import Check, findings, of_deploy, of_doctor
 from deployer.doctor.exam import Exam
 from deployer.doctor.finding import Finding, Level
 from deployer.failures import Failure
-from deployer.model import Crate, DeployRequest, ImageRef, Plan, Revision
+from deployer.model import Crate, Revision
+from deployer.names import ImageRef
 from deployer.ports import Adapters
+from deployer.run import DeployRequest, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ from typing import Self
 
 from deployer.errors import DeployError
 from deployer.failures import ExitCode, Failure, exit_code
-from deployer.model import Digest, Phase, Run, RunId
+from deployer.names import Digest, RunId
+from deployer.run import Phase, Run
 from deployer.states.flow import State
 
 

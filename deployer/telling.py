@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Final, get_args
 
 from deployer import events
-from deployer.model import Run
 from deployer.ports import Clock, Log
+from deployer.run import Run
 from deployer.states.flow import State
 
 OnEvent = Callable[[events.Event], None]

@@ -3,16 +3,9 @@
 from dataclasses import replace
 
 from deployer.failures import Failure, Kind
-from deployer.model import (
-    DeployRequest,
-    ImageRef,
-    InvalidNameError,
-    Login,
-    Plan,
-    Run,
-    StateOutcome,
-    Step,
-)
+from deployer.model import Login
+from deployer.names import ImageRef, InvalidNameError
+from deployer.run import DeployRequest, Plan, Run, StateOutcome, Step
 from deployer.states.flow import Event, State
 from deployer.states.world import World
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from deployer.failures import Failure
-from deployer.model import Run, StateOutcome, Step
+from deployer.run import Run, StateOutcome, Step
 from deployer.states.flow import Event
 from deployer.states.world import World
 

@@ -5,17 +5,9 @@ from typing import Final
 
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
-from deployer.model import (
-    Deployment,
-    Digest,
-    Facts,
-    Intent,
-    Login,
-    Run,
-    StateOutcome,
-    Step,
-    TenantStatus,
-)
+from deployer.model import Deployment, Login, TenantStatus
+from deployer.names import Digest
+from deployer.run import Facts, Intent, Run, StateOutcome, Step
 from deployer.states.authenticating import fetch_login, target_of
 from deployer.states.flow import Event, State
 from deployer.states.grace import with_grace

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from transitions import EventData
 from transitions.extensions.asyncio import AsyncMachine
 
-from deployer.model import StateOutcome
+from deployer.run import StateOutcome
 from deployer.states.flow import MOVES, Move, State
 
 

@@ -5,7 +5,8 @@ from typing import Final
 
 from deployer.events import Waiting, Warned
 from deployer.failures import Failure, Kind
-from deployer.model import Deployment, Facts, Health, Run, TenantStatus
+from deployer.model import Deployment, Health, TenantStatus
+from deployer.run import Facts, Run
 from deployer.states.flow import State
 from deployer.states.world import World
 from deployer.verdict import Verdict, judge

@@ -5,7 +5,9 @@ from typing import Final
 
 from deployer.events import Waiting, Warned
 from deployer.failures import Failure, Kind
-from deployer.model import Digest, Image, ImageRef, Login, Run, StateOutcome, Step
+from deployer.model import Image, Login
+from deployer.names import Digest, ImageRef
+from deployer.run import Run, StateOutcome, Step
 from deployer.states.flow import Event, State
 from deployer.states.world import World
 

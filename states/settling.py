@@ -6,7 +6,8 @@ from typing import Final
 
 from deployer.events import Waiting
 from deployer.failures import Failure, Kind
-from deployer.model import Deployment, Intent, Run, TenantStatus
+from deployer.model import Deployment, TenantStatus
+from deployer.run import Intent, Run
 from deployer.states.flow import State
 from deployer.states.world import World
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from deployer.model import Facts, Intent, Login, Secret
+from deployer.model import Login, Secret
 from deployer.ports import (
     Clock,
     Emit,
@@ -13,6 +13,7 @@ from deployer.ports import (
     Registry,
     Toolchain,
 )
+from deployer.run import Facts, Intent
 
 
 @dataclass(slots=True, kw_only=True)

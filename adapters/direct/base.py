@@ -21,7 +21,7 @@ from deployer.adapters.registry.errors import registry_refusal
 from deployer.adapters.text import clean
 from deployer.events import Waiting, Warned
 from deployer.failures import Failure, Kind
-from deployer.model import InvalidNameError, parse_digest
+from deployer.names import InvalidNameError, parse_digest
 from deployer.ports import Emit
 from deployer.states.flow import State
 

@@ -8,7 +8,7 @@ from deployer.adapters.direct.repository import Repository
 from deployer.adapters.http.answer import Answer
 from deployer.adapters.registry.errors import registry_failure, registry_refusal
 from deployer.failures import Failure, Kind
-from deployer.model import InvalidNameError, parse_digest
+from deployer.names import InvalidNameError, parse_digest
 
 OCTETS: Final = {"content-type": "application/octet-stream"}
 _BAD_DIGEST: Final = frozenset({"DIGEST_INVALID", "SIZE_INVALID"})

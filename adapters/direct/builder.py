@@ -32,7 +32,8 @@ from deployer.adapters.registry.errors import registry_failure
 from deployer.adapters.text import clean
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
-from deployer.model import Digest, Image, ImageId, ImageRef, Login, parse_image_id
+from deployer.model import Image, Login
+from deployer.names import Digest, ImageId, ImageRef, parse_image_id
 from deployer.ports import Clock, Emit, EngineInfo, ImageOrder
 from deployer.states.flow import State
 

@@ -21,7 +21,7 @@ from deployer.adapters.http.url import is_loopback
 from deployer.adapters.registry.errors import registry_failure, registry_refusal
 from deployer.events import Progress
 from deployer.failures import Failure, Kind
-from deployer.model import Digest, InvalidNameError, parse_digest
+from deployer.names import Digest, InvalidNameError, parse_digest
 from deployer.ports import Emit
 
 _AT_ONCE: Final = 3  # layers; each holds some pieces of 512 KiB

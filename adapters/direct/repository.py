@@ -15,7 +15,8 @@ from deployer.adapters.registry.auth import basic, bearer, bearer_challenge, tok
 from deployer.adapters.registry.client import MANIFEST_MAX
 from deployer.adapters.registry.errors import registry_failure, registry_refusal, registry_trouble
 from deployer.failures import Failure, Kind
-from deployer.model import InvalidNameError, Login
+from deployer.model import Login
+from deployer.names import InvalidNameError
 
 IDLE_SECONDS: Final = 60.0
 _REDIRECTS_MAX: Final = 3

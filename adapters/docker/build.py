@@ -20,7 +20,8 @@ from deployer.adapters.leaks import Leaks
 from deployer.adapters.text import clean
 from deployer.events import Progress
 from deployer.failures import Failure, Kind
-from deployer.model import Image, ImageId
+from deployer.model import Image
+from deployer.names import ImageId
 from deployer.states.flow import State
 
 _PLATFORM: Final = ("linux", "amd64")  # what Fly machines run

@@ -18,7 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
-from deployer.model import ImageId, ImageRef, parse_image_id
+from deployer.names import ImageId, ImageRef, parse_image_id
 from deployer.states.flow import State
 
 _CALL_SECONDS: Final = 30.0  # inspect, tag, remove: they move nothing

@@ -29,7 +29,8 @@ from deployer.adapters.leaks import Leaks
 from deployer.adapters.text import clean
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
-from deployer.model import Digest, Image, ImageId, ImageRef, Login
+from deployer.model import Image, Login
+from deployer.names import Digest, ImageId, ImageRef
 from deployer.ports import Emit, EngineInfo, ImageOrder
 from deployer.states.flow import State
 

@@ -13,7 +13,8 @@ from deployer.adapters.docker.messages import push_failure
 from deployer.adapters.docker.streams import PushStream, Teller
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
-from deployer.model import Digest, ImageRef, Login
+from deployer.model import Login
+from deployer.names import Digest, ImageRef
 from deployer.states.flow import State
 
 

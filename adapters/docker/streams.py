@@ -10,7 +10,7 @@ from typing import Final
 
 from deployer.adapters.text import LINE_MAX, clean
 from deployer.events import OutputLine, Progress, Waiting
-from deployer.model import Digest, ImageId, InvalidNameError, parse_digest, parse_image_id
+from deployer.names import Digest, ImageId, InvalidNameError, parse_digest, parse_image_id
 from deployer.ports import Emit
 
 Line = object  # decoded JSON: an object, if the engine is one

@@ -22,7 +22,7 @@ from deployer.adapters.http.exchange import (
 )
 from deployer.adapters.http.url import Url
 from deployer.adapters.text import clean
-from deployer.model import InvalidNameError
+from deployer.names import InvalidNameError
 
 DEADLINE_SECONDS: Final = 30.0  # of a whole call: connecting, sending, and the last byte
 

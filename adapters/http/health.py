@@ -6,7 +6,8 @@ from deployer.adapters.http.answer import Answer, Trouble
 from deployer.adapters.http.client import Http
 from deployer.adapters.http.url import Url
 from deployer.adapters.text import clean
-from deployer.model import Health, InvalidNameError
+from deployer.model import Health
+from deployer.names import InvalidNameError
 
 LOOK_SECONDS: Final = 5.0  # for each route
 ROUTES: Final = ("/api/v1/health", "/health")

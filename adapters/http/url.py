@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, NewType, Self
 
 from deployer.failures import Failure, Kind
-from deployer.model import InvalidNameError
+from deployer.names import InvalidNameError
 from deployer.states.flow import State
 
 ApiUrl = NewType("ApiUrl", str)  # what `parse_api_url` has let through

@@ -19,8 +19,9 @@ from deployer.adapters.journal.turn import Turn
 from deployer.errors import SupersededError
 from deployer.events import Waiting
 from deployer.failures import Failure
-from deployer.model import Facts, Intent, OnLock, Phase, Run, RunId, RunRecord, Settlement, Step
+from deployer.names import RunId
 from deployer.ports import Clock
+from deployer.run import Facts, Intent, OnLock, Phase, Run, RunRecord, Settlement, Step
 from deployer.states.flow import Move, is_further
 
 T = TypeVar("T")

@@ -13,17 +13,8 @@ from deployer.adapters.journal import file as journal_file
 from deployer.adapters.journal.lock import is_locked
 from deployer.adapters.journal.stored import decode
 from deployer.failures import Failure, Kind
-from deployer.model import (
-    Facts,
-    Intent,
-    Outcome,
-    Phase,
-    Plan,
-    Run,
-    RunId,
-    RunRecord,
-    StoredEvent,
-)
+from deployer.names import RunId
+from deployer.run import Facts, Intent, Outcome, Phase, Plan, Run, RunRecord, StoredEvent
 from deployer.states.flow import WORKING, State
 
 _COLUMNS: Final = (

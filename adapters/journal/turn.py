@@ -10,8 +10,8 @@ from typing import Final
 from deployer.adapters.journal.lock import LockedError, locked
 from deployer.errors import BusyError, SupersededError
 from deployer.events import Waiting
-from deployer.model import OnLock
 from deployer.ports import Clock
+from deployer.run import OnLock
 
 WAIT_SECONDS: Final = 1800.0  # for other runs; a longer one is for a person to look at
 PAUSE_SECONDS: Final = 0.5

@@ -17,7 +17,8 @@ from deployer.adapters.management.errors import (
 )
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
-from deployer.model import Deployment, ImageRef, InvalidNameError, Login, Secret, TenantStatus
+from deployer.model import Deployment, Login, Secret, TenantStatus
+from deployer.names import ImageRef, InvalidNameError
 from deployer.ports import Account
 from deployer.states.flow import State
 

@@ -24,14 +24,8 @@ from deployer.adapters.management.errors import (
     get_trouble,
 )
 from deployer.failures import Failure, Kind
-from deployer.model import (
-    Deployment,
-    InvalidNameError,
-    Login,
-    Secret,
-    TenantStatus,
-    parse_tenant,
-)
+from deployer.model import Deployment, Login, Secret, TenantStatus
+from deployer.names import InvalidNameError, parse_tenant
 from deployer.ports import Account
 from deployer.states.flow import State
 

@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 from deployer.adapters.http.answer import Answer
 from deployer.adapters.http.url import Url
-from deployer.model import InvalidNameError, Login
+from deployer.model import Login
+from deployer.names import InvalidNameError
 
 _CHALLENGE: Final = re.compile(r"(?:^|[\s,])Bearer\s+(.+)", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r'([a-z_]+)=(?:"([^"]*)"|([^\s",]+))', re.IGNORECASE)

@@ -17,7 +17,8 @@ from deployer.adapters.registry.errors import (
 )
 from deployer.adapters.registry.uploads import session_path
 from deployer.failures import Failure, Kind
-from deployer.model import Digest, ImageRef, InvalidNameError, Login, parse_digest
+from deployer.model import Login
+from deployer.names import Digest, ImageRef, InvalidNameError, parse_digest
 
 MANIFEST_MAX: Final = 4 * 1024 * 1024  # bytes; the distribution specification's own limit
 MANIFEST_TYPES: Final = (

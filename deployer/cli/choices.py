@@ -14,13 +14,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _tenant(text: str) -> str:
-    from deployer.model import parse_tenant  # noqa: PLC0415
+    from deployer.names import parse_tenant  # noqa: PLC0415
 
     return parse_tenant(text)
 
 
 def _tag(text: str) -> str:
-    from deployer.model import parse_tag  # noqa: PLC0415
+    from deployer.names import parse_tag  # noqa: PLC0415
 
     return parse_tag(text)
 

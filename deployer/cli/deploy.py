@@ -12,8 +12,8 @@ from deployer.cli.program import Invocation, invocation
 if TYPE_CHECKING:
     from deployer.cli.program import Deploys
     from deployer.cli.running import OnEvent
-    from deployer.model import DeployRequest
     from deployer.result import DeployResult
+    from deployer.run import DeployRequest
     from deployer.settings.values import Settings
 
 
@@ -58,7 +58,7 @@ def deploy(ctx: click.Context, /, **chosen: Any) -> int:
 
 def _deploy(cli: Invocation, settings: "Settings", request: "DeployRequest", on_lock: str) -> int:
     from deployer.cli.running import carry  # noqa: PLC0415
-    from deployer.model import OnLock  # noqa: PLC0415
+    from deployer.run import OnLock  # noqa: PLC0415
 
     async def work(deployer: "Deploys", on_event: "OnEvent") -> "DeployResult":
         return await deployer.deploy(

@@ -13,8 +13,8 @@ from deployer.cli.program import Invocation, invocation
 
 if TYPE_CHECKING:
     from deployer.doctor.finding import Finding
-    from deployer.model import DeployRequest
     from deployer.preflight import Preflight
+    from deployer.run import DeployRequest
     from deployer.settings.resolve import Survey
     from deployer.settings.values import Settings
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from deployer.cli.report import Report, resume_command
 from deployer.doctor.finding import Finding, Level
 from deployer.failures import ExitCode, Failure
-from deployer.model import Phase, RunRecord
+from deployer.run import Phase, RunRecord
 from deployer.settings.values import Refusal
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from deployer.cli.scrubbing import scrubber
 from deployer.cli.target import Wanted
 from deployer.cli.wording import Line
 from deployer.failures import ExitCode
-from deployer.model import DeployRequest
 from deployer.preflight import Preflight
+from deployer.run import DeployRequest
 from deployer.settings.resolve import Loaded
 
 

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from deployer.cli.wording import Line
     from deployer.events import Event
     from deployer.failures import Failure
-    from deployer.model import DeployRequest, OnLock, Run, RunId, Secret, Settlement
+    from deployer.model import Secret
+    from deployer.names import RunId
     from deployer.ports import Log
     from deployer.preflight import Preflight
     from deployer.result import DeployResult
+    from deployer.run import DeployRequest, OnLock, Run, Settlement
     from deployer.settings.values import Settings
 
 

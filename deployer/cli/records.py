@@ -15,7 +15,7 @@ from deployer.cli.report import resume_command
 from deployer.cli.stored import find_run, find_runs
 from deployer.cli.wording import Line
 from deployer.failures import ExitCode
-from deployer.model import Outcome, RunRecord, StoredEvent
+from deployer.run import Outcome, RunRecord, StoredEvent
 
 _STYLES = {
     Outcome.SUCCEEDED: Style.GOOD,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from deployer.cli.interrupts import interrupted_code
 from deployer.errors import BusyError, JournalError, SupersededError
 from deployer.failures import ExitCode, Failure, Kind, exit_code
-from deployer.model import Outcome, Phase, RunRecord
+from deployer.run import Outcome, Phase, RunRecord
 from deployer.settings.values import Refusal
 from deployer.states.flow import State
 

@@ -24,7 +24,7 @@ def resume(ctx: click.Context, /, run: str | None, **chosen: Any) -> int:
     """Go on with RUN, or with the tenant's newest, from the state in which it stopped."""
     from deployer.cli import target  # noqa: PLC0415  # late: the help page does not need it
     from deployer.cli.running import carry  # noqa: PLC0415
-    from deployer.model import OnLock  # noqa: PLC0415
+    from deployer.run import OnLock  # noqa: PLC0415
 
     cli = invocation(ctx)
     flags = target.flags_of(chosen)

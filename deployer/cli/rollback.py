@@ -41,7 +41,7 @@ def rollback(ctx: click.Context, /, **chosen: Any) -> int:
 
 def _rollback(cli: Invocation, wanted: "Wanted", to: str | None, on_lock: str) -> int:
     from deployer.cli.running import carry  # noqa: PLC0415
-    from deployer.model import OnLock  # noqa: PLC0415
+    from deployer.run import OnLock  # noqa: PLC0415
 
     async def work(deployer: "Deploys", on_event: "OnEvent") -> "DeployResult":
         request = wanted.request

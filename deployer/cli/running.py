@@ -17,7 +17,8 @@ from deployer.cli.report import Report
 from deployer.cli.scrubbing import scrubber
 from deployer.errors import BusyError, JournalError, SupersededError
 from deployer.events import Event
-from deployer.model import RunId, RunRecord
+from deployer.names import RunId
+from deployer.run import RunRecord
 from deployer.settings.values import Settings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from deployer.cli.options import option
 from deployer.cli.program import Invocation, invocation
 
 if TYPE_CHECKING:
-    from deployer.model import Settlement
+    from deployer.run import Settlement
     from deployer.settings.resolve import Loaded
 
 
@@ -31,7 +31,7 @@ def settle(ctx: click.Context, /, run: str, settlement: str, **chosen: Any) -> i
     from deployer.cli import target  # noqa: PLC0415
     from deployer.cli.interrupts import kept_handlers  # noqa: PLC0415
     from deployer.cli.resume import of_run  # noqa: PLC0415
-    from deployer.model import Settlement  # noqa: PLC0415
+    from deployer.run import Settlement  # noqa: PLC0415
 
     cli = invocation(ctx)
     found = target.resolved(cli, of_run(cli, run, target.flags_of(chosen)))

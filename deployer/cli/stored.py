@@ -6,7 +6,7 @@ import click
 
 from deployer import history
 from deployer.cli.program import Invocation
-from deployer.model import RunRecord
+from deployer.run import RunRecord
 from deployer.settings.values import Refusal, state_directory
 
 

@@ -8,7 +8,8 @@ from deployer.cli.output import Style
 from deployer.cli.program import Invocation
 from deployer.cli.report import of_refusals
 from deployer.cli.wording import Line
-from deployer.model import BuilderWish, DeployRequest, InvalidNameError
+from deployer.names import InvalidNameError
+from deployer.run import BuilderWish, DeployRequest
 from deployer.settings.project import tenants_path
 from deployer.settings.resolve import Loaded, Project, load
 from deployer.settings.values import Flags, Refusal

@@ -8,7 +8,7 @@ from deployer.cli.output import Style
 from deployer.cli.report import Report
 from deployer.doctor.finding import Finding, Level
 from deployer.failures import Failure
-from deployer.model import Facts, Phase, Settlement, WaitPolicy
+from deployer.run import Facts, Phase, Settlement, WaitPolicy
 from deployer.states.flow import State
 
 if TYPE_CHECKING:

@@ -7,8 +7,10 @@ import anyio
 
 from deployer.builders import Choice, chosen
 from deployer.failures import Failure
-from deployer.model import BuilderWish, Crate, ImageRef, Login, Plan
+from deployer.model import Crate, Login
+from deployer.names import ImageRef
 from deployer.ports import Adapters, ContextSummary, EngineInfo, ImageOrder
+from deployer.run import BuilderWish, Plan
 from deployer.states.authenticating import target_of
 
 T = TypeVar("T")

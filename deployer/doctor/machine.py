@@ -8,8 +8,8 @@ from typing import Final
 from deployer.doctor.exam import Exam
 from deployer.doctor.finding import Advice, Finding, failed
 from deployer.failures import Failure, Kind
-from deployer.model import Builder
 from deployer.ports import EngineInfo
+from deployer.run import Builder
 from deployer.states.flow import State
 
 _MIB: Final = 1 << 20

@@ -3,7 +3,7 @@
 from deployer.doctor.exam import Exam
 from deployer.doctor.finding import Advice, Finding, failed
 from deployer.errors import JournalError
-from deployer.model import Outcome
+from deployer.run import Outcome
 
 
 async def journal(exam: Exam) -> tuple[Finding, ...]:

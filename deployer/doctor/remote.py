@@ -5,7 +5,8 @@ from typing import Final
 from deployer.doctor.exam import Exam
 from deployer.doctor.finding import Advice, Finding, failed
 from deployer.failures import Failure, Kind
-from deployer.model import ImageRef, Login
+from deployer.model import Login
+from deployer.names import ImageRef
 from deployer.verdict import Verdict, judge
 
 SKEW_SECONDS: Final = 60.0  # a token server may be stricter than that; few are

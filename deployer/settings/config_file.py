@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from deployer.model import BuilderWish
+from deployer.run import BuilderWish
 from deployer.settings.local_files import read_toml
 from deployer.settings.values import Refusal
 

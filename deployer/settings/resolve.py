@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from deployer.model import BuilderWish, DeployRequest, Secret, WaitPolicy
+from deployer.model import Secret
+from deployer.run import BuilderWish, DeployRequest, WaitPolicy
 from deployer.settings import config_file, project
 from deployer.settings.access import Access, find_access
 from deployer.settings.config_file import ConfigFile

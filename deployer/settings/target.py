@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deployer.model import BuilderWish, InvalidNameError, WaitPolicy, parse_tenant
+from deployer.names import InvalidNameError, parse_tenant
+from deployer.run import BuilderWish, WaitPolicy
 from deployer.settings import config_file, project
 from deployer.settings.config_file import ConfigFile, DeployTable
 from deployer.settings.project import Profile, Tenant, Tenants

@@ -9,7 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
-from deployer.model import BuilderWish, Secret
+from deployer.model import Secret
+from deployer.run import BuilderWish
 from deployer.states.flow import State
 
 PRODUCTION_API: Final = "https://api.systemprompt.io"

@@ -15,7 +15,7 @@ from anyio.abc import Process
 from deployer import history
 from deployer.adapters.journal.lock import is_locked
 from deployer.adapters.journal.reader import lock_path
-from deployer.model import Run, RunRecord
+from deployer.run import Run, RunRecord
 from deployer.sandbox.options import TENANTS, Tenant
 from tests.crash import cargo
 from tests.crash.site import Site

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from deployer import history
 from deployer.adapters.journal.file import NAME
-from deployer.model import RunRecord
+from deployer.run import RunRecord
 from deployer.states.flow import FINAL, MOVES, Event, State
 from tests.crash.bench import DATABASE_PASSWORD, Bench, Ended
 

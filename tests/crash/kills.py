@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 
 from deployer.failures import ExitCode
-from deployer.model import Run
+from deployer.run import Run
 from deployer.states.flow import State
 from tests.crash.bench import Bench, Child, Ended, processes_in, until
 from tests.crash.check import argv_secrets, check, duplicates, missing

@@ -20,8 +20,9 @@ from deployer.adapters.http.client import Http
 from deployer.adapters.http.url import ApiUrl
 from deployer.adapters.management.api import Management
 from deployer.api import Deployer
-from deployer.model import DeployRequest, Secret, WaitPolicy
+from deployer.model import Secret
 from deployer.result import DeployResult
+from deployer.run import DeployRequest, WaitPolicy
 from deployer.sandbox.loopback import HOST, hang_up, served
 from deployer.states.flow import State
 from tests.fakes.deployers import adapters

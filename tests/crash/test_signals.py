@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from deployer.failures import ExitCode
-from deployer.model import Outcome
+from deployer.run import Outcome
 from deployer.states.flow import State
 from tests.crash.bench import Bench, Child, Ended, processes_in, until
 from tests.crash.check import check, executed

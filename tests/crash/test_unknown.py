@@ -7,7 +7,7 @@ import pytest
 
 from deployer import history
 from deployer.failures import ExitCode
-from deployer.model import Outcome
+from deployer.run import Outcome
 from deployer.states.flow import State
 from tests.crash.bench import Bench
 from tests.crash.check import check, executed

@@ -5,9 +5,9 @@ from pathlib import Path
 from deployer.adapters.journal.journal import Journal
 from deployer.adapters.text import Scrubber
 from deployer.api import Deployer
-from deployer.model import DeployRequest
 from deployer.ports import Adapters
 from deployer.ports import Clock as ClockPort
+from deployer.run import DeployRequest
 from tests.fakes.neighbours import (
     Api,
     Clock,

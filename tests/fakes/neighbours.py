@@ -14,16 +14,14 @@ from deployer.model import (
     Binary,
     Crate,
     Deployment,
-    Digest,
     Health,
     Image,
-    ImageId,
-    ImageRef,
     Login,
     Revision,
     Secret,
     TenantStatus,
 )
+from deployer.names import Digest, ImageId, ImageRef
 from deployer.ports import Account, ContextSummary, Emit, EngineInfo, ImageOrder, Surroundings
 from deployer.states.flow import State
 

@@ -19,7 +19,8 @@ from deployer.adapters.direct.builder import DirectBuilder
 from deployer.adapters.direct.cupboard import Cupboard
 from deployer.adapters.http.client import Http
 from deployer.failures import Failure
-from deployer.model import Image, ImageRef, Login, Secret
+from deployer.model import Image, Login, Secret
+from deployer.names import ImageRef
 from deployer.ports import ImageOrder
 from deployer.sandbox.up import Sandbox
 

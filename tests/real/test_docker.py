@@ -17,7 +17,8 @@ from deployer.adapters.context.build_context import BuildContext, PackedContext
 from deployer.adapters.docker.engine import Docker
 from deployer.events import OutputLine, Progress, Transient
 from deployer.failures import Failure, Kind
-from deployer.model import Image, ImageRef, Login, Secret
+from deployer.model import Image, Login, Secret
+from deployer.names import ImageRef
 from deployer.ports import EngineInfo, ImageOrder
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]

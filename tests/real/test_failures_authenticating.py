@@ -11,7 +11,8 @@ from deployer import planning
 from deployer.adapters.http.client import Http
 from deployer.adapters.http.url import ApiUrl, parse_api_url
 from deployer.adapters.management.api import Management
-from deployer.model import DeployRequest, Login, Revision, Secret
+from deployer.model import Login, Revision, Secret
+from deployer.run import DeployRequest
 from deployer.states.authenticating import target_of
 from tests.servers.raw_http import (
     Drip,

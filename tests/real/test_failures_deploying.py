@@ -19,7 +19,7 @@ from deployer.adapters.clock import SystemClock
 from deployer.adapters.journal.file import NAME
 from deployer.adapters.journal.journal import Journal
 from deployer.errors import JournalError
-from deployer.model import Run
+from deployer.run import Run
 from deployer.sandbox.options import TENANTS
 from deployer.sandbox.up import Sandbox
 from deployer.wiring import wired

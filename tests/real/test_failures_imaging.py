@@ -15,7 +15,8 @@ from deployer.adapters.docker.engine import Docker, Patience
 from deployer.adapters.leaks import Leaks
 from deployer.events import Transient
 from deployer.failures import Failure
-from deployer.model import ImageRef, Login, Secret
+from deployer.model import Login, Secret
+from deployer.names import ImageRef
 from deployer.ports import ImageOrder
 from tests.servers.cutting import cutting
 from tests.servers.engine import StandIn, serving

@@ -22,7 +22,8 @@ from deployer.adapters.management.api import Management
 from deployer.adapters.registry.client import Registry
 from deployer.events import Transient
 from deployer.failures import Failure
-from deployer.model import Digest, Image, ImageRef, Login, Secret
+from deployer.model import Image, Login, Secret
+from deployer.names import Digest, ImageRef
 from deployer.ports import ImageOrder
 from deployer.sandbox.options import TENANTS
 from deployer.sandbox.up import Sandbox

@@ -9,7 +9,8 @@ import pytest
 from deployer.adapters.context.build_context import BuildContext
 from deployer.adapters.docker.engine import Docker
 from deployer.failures import Failure, Kind
-from deployer.model import ImageRef, Login, Secret
+from deployer.model import Login, Secret
+from deployer.names import ImageRef
 from deployer.ports import ImageOrder
 from tests.servers.engine import StandIn, image, serving
 

@@ -10,7 +10,7 @@ import pytest
 from deployer.errors import BusyError, DeployError
 from deployer.events import Event, RunFinished, RunOpened, StateEntered, Warned
 from deployer.failures import ExitCode, Failure, Kind
-from deployer.model import Outcome
+from deployer.run import Outcome
 from deployer.states.flow import WORKING, State
 from tests.fakes.deployers import deployer, request
 from tests.fakes.neighbours import LOGIN, Clock, Neighbours, sha

@@ -8,8 +8,8 @@ import pytest
 from deployer.builders import Choice, chosen
 from deployer.events import BuilderChosen, Event
 from deployer.failures import Failure, Kind
-from deployer.model import Builder, BuilderWish
 from deployer.ports import EngineInfo
+from deployer.run import Builder, BuilderWish
 from deployer.states.flow import State
 from tests.fakes.deployers import deployer, request
 from tests.fakes.neighbours import Neighbours

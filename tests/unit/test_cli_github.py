@@ -5,7 +5,7 @@ from pathlib import Path
 from deployer.cli import github
 from deployer.cli.report import Report
 from deployer.failures import Failure, Kind
-from deployer.model import Phase
+from deployer.run import Phase
 from deployer.states.flow import State
 
 EVIL = "100%: a,b\n::set-output name=x::y `code` ##[add-mask]z"

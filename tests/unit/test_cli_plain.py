@@ -16,7 +16,8 @@ from deployer.events import (
     Waiting,
     Warned,
 )
-from deployer.model import Facts, RunId
+from deployer.names import RunId
+from deployer.run import Facts
 from deployer.states.flow import State
 
 

@@ -18,7 +18,8 @@ from deployer.events import (
     Warned,
 )
 from deployer.failures import Failure, Kind
-from deployer.model import Facts, RunId
+from deployer.names import RunId
+from deployer.run import Facts
 from deployer.states.flow import State
 
 COLUMNS = 80

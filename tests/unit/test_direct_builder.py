@@ -20,7 +20,8 @@ from deployer.adapters.direct.cupboard import Cupboard
 from deployer.adapters.http.client import Http
 from deployer.events import Progress, Transient, Warned
 from deployer.failures import Failure, Kind
-from deployer.model import Digest, Image, ImageRef, Login, Secret
+from deployer.model import Image, Login, Secret
+from deployer.names import Digest, ImageRef
 from deployer.ports import ImageOrder
 from tests.servers.registry import MemoryRegistry, error, memory_registry, sha
 

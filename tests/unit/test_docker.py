@@ -13,7 +13,8 @@ from deployer.adapters.context.build_context import BuildContext
 from deployer.adapters.docker.engine import Docker, Patience
 from deployer.events import Progress, Transient, Warned
 from deployer.failures import Failure, Kind
-from deployer.model import Image, ImageRef, Login, Secret, parse_image_id
+from deployer.model import Image, Login, Secret
+from deployer.names import ImageRef, parse_image_id
 from deployer.ports import Engine, EngineInfo, ImageOrder
 from deployer.states.flow import State
 from tests.servers.engine import DIGEST, IMAGE_ID, StandIn, image, serving

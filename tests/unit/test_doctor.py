@@ -13,8 +13,9 @@ from deployer.doctor import machine
 from deployer.doctor.checks import CHECKS, of_deploy
 from deployer.doctor.finding import Advice, Finding, Level
 from deployer.failures import Failure, Kind
-from deployer.model import Crate, Outcome
+from deployer.model import Crate
 from deployer.ports import Surroundings
+from deployer.run import Outcome
 from deployer.states.flow import State
 from tests.fakes.deployers import deployer, request
 from tests.fakes.neighbours import CRATES, LOGIN, REVISION, Clock, Neighbours

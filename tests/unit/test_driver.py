@@ -9,7 +9,8 @@ import pytest
 
 from deployer.events import Event, Retrying, StateRewound
 from deployer.failures import ExitCode, Failure, Kind
-from deployer.model import Login, Outcome, Secret, WaitPolicy
+from deployer.model import Login, Secret
+from deployer.run import Outcome, WaitPolicy
 from deployer.states.flow import WORKING, State
 from tests.fakes.deployers import deployer, request
 from tests.fakes.neighbours import LOGIN, Clock, Neighbours

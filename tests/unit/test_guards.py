@@ -17,8 +17,9 @@ from deployer.adapters.journal.file import NAME
 from deployer.adapters.journal.journal import Journal
 from deployer.errors import JournalError
 from deployer.failures import Failure, Kind
-from deployer.model import Digest, Facts, ImageId, Outcome, Run, RunId, Step
+from deployer.names import Digest, ImageId, RunId
 from deployer.planning import planned
+from deployer.run import Facts, Outcome, Run, Step
 from deployer.states.flow import Event, State, move
 from deployer.states.imaging import local_tag
 from tests.fakes.cli import TENANT, CommandLine

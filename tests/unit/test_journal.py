@@ -16,8 +16,9 @@ from deployer.adapters.journal.journal import Journal
 from deployer.adapters.journal.lock import LockedError, is_locked, locked
 from deployer.errors import BusyError, JournalError, SupersededError
 from deployer.failures import ExitCode, Failure, Kind, exit_code
-from deployer.model import Facts, Intent, Outcome, Run, RunId, Step
+from deployer.names import RunId
 from deployer.planning import new_run_id, planned
+from deployer.run import Facts, Intent, Outcome, Run, Step
 from deployer.states.flow import Event, State, move
 from tests.fakes.deployers import API, request
 from tests.fakes.neighbours import REVISION, Clock

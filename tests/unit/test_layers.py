@@ -10,17 +10,19 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 # The values, which anyone may use.
-VALUES = {"model", "failures", "events", "ports", "errors", "verdict"}
+VALUES = {"model", "names", "run", "failures", "events", "ports", "errors", "verdict"}
 # Each part, and the parts of ours that it may import.
 ALLOWED = {
     "states": VALUES | {"states"},
     "adapters": VALUES | {"adapters", "states.flow"},
-    "model": {"failures", "states.flow"},
+    "names": set[str](),
+    "model": {"names"},
+    "run": {"failures", "model", "names", "states.flow"},
     "failures": {"states.flow"},
-    "events": {"model", "failures", "states.flow"},
+    "events": {"model", "names", "run", "failures", "states.flow"},
     "errors": {"failures"},
     "verdict": set[str](),
-    "ports": {"events", "model", "failures", "states.flow"},
+    "ports": {"events", "model", "names", "run", "failures", "states.flow"},
     "sandbox": {"sandbox"},
     "driver": VALUES | {"states", "planning"},
     "planning": VALUES | {"states.flow"},

@@ -5,7 +5,7 @@ import pytest
 from transitions import MachineError
 from transitions.extensions.asyncio import AsyncMachine
 
-from deployer.model import Facts, StateOutcome, Step
+from deployer.run import Facts, StateOutcome, Step
 from deployer.states.flow import FINAL, MOVES, WORKING, Event, Move, State, move
 from deployer.states.machine import Flow, PlainAsyncMachine
 

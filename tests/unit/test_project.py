@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deployer.model import WaitPolicy
+from deployer.run import WaitPolicy
 from deployer.settings.config_file import parse_duration
 from deployer.settings.resolve import Loaded, load
 from deployer.settings.values import PRODUCTION_API, Flags, Refusal

@@ -14,7 +14,8 @@ from deployer.adapters.http.client import Http
 from deployer.adapters.registry.auth import Bearer, bearer_challenge, token_url
 from deployer.adapters.registry.client import Registry
 from deployer.failures import Failure, Kind
-from deployer.model import Digest, ImageRef, Login, Secret
+from deployer.model import Login, Secret
+from deployer.names import Digest, ImageRef
 from deployer.states.flow import State
 from tests.servers.raw_http import (
     RawServer,

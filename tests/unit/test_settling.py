@@ -3,7 +3,8 @@
 import pytest
 
 from deployer.failures import Failure, Kind
-from deployer.model import Deployment, Intent, TenantStatus
+from deployer.model import Deployment, TenantStatus
+from deployer.run import Intent
 from deployer.states.deploying import is_settled_by
 from deployer.states.flow import State
 from deployer.states.settling import IDEMPOTENT, Trace, reading

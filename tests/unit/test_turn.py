@@ -10,7 +10,7 @@ from deployer.adapters.journal.lock import locked
 from deployer.adapters.journal.turn import WAIT_SECONDS, Turn
 from deployer.errors import BusyError, SupersededError
 from deployer.events import Waiting
-from deployer.model import OnLock
+from deployer.run import OnLock
 from tests.fakes.neighbours import Clock
 
 pytestmark = pytest.mark.anyio

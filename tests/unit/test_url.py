@@ -4,7 +4,7 @@ import pytest
 
 from deployer.adapters.http.url import Url, parse_api_url
 from deployer.failures import Failure, Kind
-from deployer.model import InvalidNameError
+from deployer.names import InvalidNameError
 
 HOSTILE = [
     "",
