@@ -47,8 +47,8 @@ MUTANTS: Final = (
     Mutant(
         guard="a refusal does not close an earlier POST",
         file="states/deploying.py",
-        before="return not answer.outcome_unknown and earlier is None",
-        after="return not answer.outcome_unknown",
+        before="    return not is_open and earlier is None\n",
+        after="    return not is_open\n",
         test="tests/unit/test_settling.py tests/unit/test_driver.py",
     ),
     Mutant(
@@ -243,7 +243,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         guard="the tag still points at what was pushed",
-        file="states/deploying.py",
+        file="states/verifying.py",
         before="    if wanted not in (None, seen):\n",
         after="    if False:\n",
         test="tests/unit/test_driver.py tests/unit/test_api.py",
