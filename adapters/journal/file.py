@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from deployer.states.flow import State
 NAME: Final = "journal.sqlite"
 MAKING: Final = "journal.making"
 MAKING_LOCK: Final = "journal.lock"
+_FRAMES, _MOVED = slice(16, 20), slice(96, 100)  # mxFrame and nBackfill in the log's index
 _BESIDE: Final = ("-wal", "-shm", "-journal")  # what SQLite puts beside a database
 APPLICATION_ID: Final = 0x64706C79  # "dply"
 VERSION: Final = 1
@@ -202,10 +204,24 @@ def _check_owner(path: Path) -> None:
         path.chmod(0o600)
     if status.st_size == 0:
         raise problem(Kind.STATE_CORRUPT, f"{path} is empty: its history is lost")
-    # SQLite makes the log first and removes it last: only somebody else leaves the other alone.
-    log, shared = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
-    if shared.exists() and not log.exists():
-        raise problem(Kind.STATE_CORRUPT, f"{log} is gone: the newest part of the history is lost")
+    if _log_is_lost(path):
+        cause = f"{path.name}-wal is gone: the newest part of the history is lost with it"
+        raise problem(Kind.STATE_CORRUPT, cause)
+
+
+def _log_is_lost(path: Path) -> bool:
+    """Whether somebody deleted a write-ahead log of which not all had been moved into the file.
+
+    A process that is killed while it closes the journal leaves the index without the log, too; but
+    then all was moved. https://sqlite.org/walformat.html, "WAL-Index File Format".
+    """
+    log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+    if log.exists() or not index.exists():
+        return False
+    with index.open("rb") as file:
+        head = file.read(_MOVED.stop)
+    frames, moved = (int.from_bytes(head[part], sys.byteorder) for part in (_FRAMES, _MOVED))
+    return moved < frames
 
 
 def _check_content(connection: sqlite3.Connection, path: Path) -> None:

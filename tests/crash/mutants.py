@@ -47,8 +47,8 @@ MUTANTS: Final = (
     Mutant(
         guard="a refusal does not close an earlier POST",
         file="states/deploying.py",
-        before="    return not is_open and earlier is None\n",
-        after="    return not is_open\n",
+        before="return not is_open and earlier is None",
+        after="return not is_open",
         test="tests/unit/test_settling.py tests/unit/test_driver.py",
     ),
     Mutant(
@@ -148,8 +148,8 @@ MUTANTS: Final = (
     Mutant(
         guard="each commit is on the disk",
         file="adapters/journal/file.py",
-        before="pragma synchronous = full",
-        after="pragma synchronous = normal",
+        before='            connection.execute("pragma synchronous = full")\n',
+        after='            connection.execute("pragma synchronous = normal")\n',
         test="tests/unit/test_guards.py -k disk",
     ),
     Mutant(
@@ -207,10 +207,12 @@ MUTANTS: Final = (
     Mutant(
         guard="an ended build is no built image",
         file="adapters/docker/build.py",
-        before="        if stream.image_id is None:\n",
-        after="        if stream.image_id is None and (found := await inspected(engine, self._tag)):\n"
+        before="        if self._stream.image_id is None:\n",
+        after="        if self._stream.image_id is None and (\n"
+        "            found := await inspected(engine, self._tag)\n"
+        "        ):\n"
         "            return self._checked(found.image_id, found)\n"
-        "        if stream.image_id is None:\n",
+        "        if self._stream.image_id is None:\n",
         test="tests/unit/test_docker.py",
     ),
     Mutant(
@@ -300,7 +302,7 @@ MUTANTS: Final = (
     Mutant(
         guard="a lost write-ahead log is damage",
         file="adapters/journal/file.py",
-        before="    if shared.exists() and not log.exists():\n",
+        before="    if _log_is_lost(path):\n",
         after="    if False:\n",
         test="tests/unit/test_journal.py",
     ),

@@ -237,12 +237,27 @@ def flip(path: Path) -> None:
 
 
 def lose_the_log(path: Path) -> None:
-    # As after kill -9: log and shared memory are there, and then somebody tidies up.
+    # As after kill -9: log and its index are there, and then somebody tidies up.
     connection = sqlite3.connect(path)
-    connection.execute("update run set seq = seq")
+    connection.execute("update run set seq = seq + 1")
+    connection.commit()
     kept = path.with_name(f"{NAME}-shm").read_bytes()
     connection.close()
     path.with_name(f"{NAME}-shm").write_bytes(kept)
+
+
+async def test_a_log_that_was_moved_before_it_went_is_not_missed(tmp_path: Path) -> None:
+    # As after kill -9 between SQLite's two last calls, the removal of the log and of its index.
+    await make(tmp_path)
+    index = tmp_path / f"{NAME}-shm"
+    connection = sqlite3.connect(tmp_path / NAME)
+    connection.execute("create table t (x)")
+    connection.execute("pragma wal_checkpoint")
+    kept = index.read_bytes()
+    connection.close()
+    index.write_bytes(kept)
+
+    await make(tmp_path)
 
 
 def broken_plan(path: Path) -> None:
