@@ -100,7 +100,7 @@ def parse_duration(text: str) -> Seconds:
 
 def _decode(shape: type, value: object) -> object:
     if shape is not Seconds:
-        raise NotImplementedError(shape)
+        raise TypeError(f"{shape.__name__} is no kind of setting")
     return parse_duration(value if isinstance(value, str) else repr(value))
 
 
