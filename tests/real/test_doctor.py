@@ -95,7 +95,8 @@ def spoil(cli: CommandLine, tmp_path: Path) -> dict[str, str]:
         (folder / "manifest.yaml").write_text(text)
     lines = ("nowhere", "secret/.env", "../above", "kept", "pipe", "outside")
     copies = "".join(f"COPY {line} /x/\n" for line in lines)
-    dockerfile.write_text(dockerfile.read_text() + copies)
+    # A RUN, or deployer would make the image itself where no engine answers.
+    dockerfile.write_text(dockerfile.read_text() + copies + "RUN true\n")
     return {
         "settings of another name": "unknown key",
         "readable login": "mode 0644",

@@ -178,7 +178,7 @@ def leaky_script(project: Project) -> None:
         ("B09", undefined_symbol),
         ("B11", killed_rustc),
         ("B12", wants_another_binary),
-        ("B13", build_script('std::process::Command::new("sh").args(["-c", "kill -9 $PPID; kill -9 $(ps -o ppid= -p $PPID)"]).status().unwrap();')),
+        ("B13", build_script('std::process::Command::new("sh").args(["-c", "read _ _ _ cargo _ </proc/$PPID/stat; kill -9 $cargo"]).status().unwrap();')),
         ("B16", hangs),
         ("B17", leaky),
         ("B17", leaky_script),

@@ -262,7 +262,7 @@ def test_a_killed_run_goes_on_and_says_that_the_project_changed(
 
 
 def test_an_image_that_is_gone_is_built_again(
-    cli: CommandLine, sandbox: Sandbox, seen: Seen
+    cli: CommandLine, sandbox: Sandbox, seen: Seen, fault: Callable[..., None]
 ) -> None:
     pruned: list[bool] = []
 
@@ -286,7 +286,9 @@ def test_an_image_that_is_gone_is_built_again(
         thread.start()
         thread.join()
 
-    ended = cli("deploy", when={"authenticating": beside})
+    # The server asks to come again in a second: time enough to prune before the push.
+    when = {"imaging": lambda: fault("token-503", 2), "authenticating": beside}
+    ended = cli("deploy", when=when)
 
     assert ended.code == 0, ended
     assert "back to imaging" in ended.talk
