@@ -212,8 +212,8 @@ def _check_owner(path: Path) -> None:
 def _log_is_lost(path: Path) -> bool:
     """Whether somebody deleted a write-ahead log of which not all had been moved into the file.
 
-    A process that is killed while it closes the journal leaves the index without the log, too; but
-    then all was moved. https://sqlite.org/walformat.html, "WAL-Index File Format".
+    Where SQLite cannot remove the index at its close, it removes the log all the same (measured);
+    but then all was moved. https://sqlite.org/walformat.html, "WAL-Index File Format".
     """
     log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
     if log.exists() or not index.exists():
