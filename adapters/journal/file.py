@@ -155,9 +155,10 @@ def _make(state_dir: Path, path: Path) -> None:
         if os.path.lexists(path):
             return
         fresh = state_dir / MAKING
-        for each in (fresh, *(fresh.with_name(MAKING + suffix) for suffix in _BESIDE)):
-            each.unlink(missing_ok=True)
+        beside = [fresh.with_name(MAKING + suffix) for suffix in _BESIDE]
+        _remove(fresh, *beside)
         _fill(fresh)
+        _remove(*beside)  # nothing is in them; SQLite overlooks it when it cannot remove them
         fresh.rename(path)
     _sync_directory(state_dir)
 
@@ -170,6 +171,11 @@ def _making(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _remove(*paths: Path) -> None:
+    for each in paths:
+        each.unlink(missing_ok=True)
 
 
 def _fill(path: Path) -> None:
