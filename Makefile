@@ -26,7 +26,7 @@ test: check real
 real: setup
 	$(BIN)/pytest -q -m "not long" tests/real tests/crash
 
-# About twenty minutes on two cores. CRASH_SEED=… repeats what a seed chose.
+# Half an hour on two cores. CRASH_SEED=… repeats what a seed chose.
 crash: setup
 	$(BIN)/pytest -q tests/crash
 	$(BIN)/python -m tests.crash
@@ -36,11 +36,11 @@ failures: setup
 	$(BIN)/pytest -q --failures-table tests/recorded tests/real/test_docker.py \
 		tests/real/test_failures_*.py
 
-# Three minutes: each guard is taken out once, and a test must notice.
+# Four minutes: each guard is taken out once, and a test must notice.
 mutants: setup
 	$(BIN)/python -m tests.crash.mutants
 
-# Ten minutes: a run is killed, and its writes fail, at each system call.
+# Twenty minutes: a run is killed, and its writes fail, at each system call.
 sweep: setup
 	$(BIN)/python -m tests.crash.sweep
 

@@ -155,9 +155,10 @@ def _make(state_dir: Path, path: Path) -> None:
         if os.path.lexists(path):
             return
         fresh = state_dir / MAKING
-        for each in (fresh, *(fresh.with_name(MAKING + suffix) for suffix in _BESIDE)):
-            each.unlink(missing_ok=True)
+        beside = [fresh.with_name(MAKING + suffix) for suffix in _BESIDE]
+        _remove(fresh, *beside)
         _fill(fresh)
+        _remove(*beside)  # nothing is in them; SQLite overlooks it when it cannot remove them
         fresh.rename(path)
     _sync_directory(state_dir)
 
@@ -170,6 +171,11 @@ def _making(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _remove(*paths: Path) -> None:
+    for each in paths:
+        each.unlink(missing_ok=True)
 
 
 def _fill(path: Path) -> None:
@@ -212,8 +218,8 @@ def _check_owner(path: Path) -> None:
 def _log_is_lost(path: Path) -> bool:
     """Whether somebody deleted a write-ahead log of which not all had been moved into the file.
 
-    A process that is killed while it closes the journal leaves the index without the log, too; but
-    then all was moved. https://sqlite.org/walformat.html, "WAL-Index File Format".
+    Where SQLite cannot remove the index at its close, it removes the log all the same (measured);
+    but then all was moved. https://sqlite.org/walformat.html, "WAL-Index File Format".
     """
     log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
     if log.exists() or not index.exists():

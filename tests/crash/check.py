@@ -130,7 +130,8 @@ def _sound_files(bench: Bench) -> Iterator[str]:
         rf"{re.escape(NAME)}(-wal|-shm)?|journal\.lock|[0-9a-f]{{32}}\.(lock|queue)"
     )
     strange = [path.name for path in bench.state_dir.iterdir() if not expected.fullmatch(path.name)]
-    temporary = [path.name for path in (bench.folder / "tmp").iterdir()]
+    # Empty: a temporary file takes its name away before anything is written to it.
+    temporary = [path.name for path in (bench.folder / "tmp").iterdir() if path.stat().st_size]
     strange += [name for name in temporary if not _OF_A_KILLED_LINKER.fullmatch(name)]
     if strange:
         yield f"V9 left behind: {', '.join(strange)}"

@@ -110,16 +110,16 @@ async def try_point(bench: Bench, point: Point, sweep: Sweep) -> None:
     if "Traceback" in ended.err or (point.fault != "signal=KILL" and not _is_clean(ended)):
         sweep.violations.append(f"{point}: exit code {ended.code}: {ended.err[-400:]}")
     bench.prefix = ()
-    sweep.violations += [f"{point}: {each}" for each in await _what_is_wrong(bench)]
-    sweep.duplicates += duplicates(bench)
-    sweep.missing += missing(bench)
+    sweep.violations += [f"{point}: {each}" for each in await _what_is_wrong(bench, sweep)]
 
 
-async def _what_is_wrong(bench: Bench) -> list[str]:
+async def _what_is_wrong(bench: Bench, sweep: Sweep) -> list[str]:
     try:
         last = await _finish(bench)
         found = [*check(bench, last), *(f"V7 {line}" for line in await bench.leftovers())]
         run = bench.newest()
+        sweep.duplicates += duplicates(bench)
+        sweep.missing += missing(bench)
     except JournalError as error:
         return [f"V9 {error}"]
     if run is None or run.state is not State.DONE:
@@ -160,7 +160,7 @@ async def swept(folder: Path, *, every: int) -> Sweep:
                 point = todo.pop()
                 bench.state_dir = place / f"state{len(todo)}"
                 await try_point(bench, point, sweep)
-                await anyio.to_thread.run_sync(_remove, bench.state_dir, sweep)
+                await anyio.to_thread.run_sync(_tidied, bench)
                 if len(todo) % 50 == 0:
                     say(f"  {len(todo)} left; {sweep.line}")
 
@@ -171,9 +171,11 @@ async def swept(folder: Path, *, every: int) -> Sweep:
     return sweep
 
 
-def _remove(state_dir: Path, sweep: Sweep) -> None:
-    if not any(str(state_dir) in each for each in sweep.violations):
-        shutil.rmtree(state_dir)
+def _tidied(bench: Bench) -> None:
+    """Let no point be blamed for what an earlier one left."""
+    shutil.rmtree(bench.state_dir)
+    for each in (bench.folder / "tmp").iterdir():
+        each.unlink()
 
 
 async def have_strace() -> bool:

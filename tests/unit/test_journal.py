@@ -247,7 +247,7 @@ def lose_the_log(path: Path) -> None:
 
 
 async def test_a_log_that_was_moved_before_it_went_is_not_missed(tmp_path: Path) -> None:
-    # As after kill -9 between SQLite's two last calls, the removal of the log and of its index.
+    # As SQLite leaves it when it cannot remove the index.
     await make(tmp_path)
     index = tmp_path / f"{NAME}-shm"
     connection = sqlite3.connect(tmp_path / NAME)
