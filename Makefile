@@ -24,7 +24,7 @@ check: setup
 test: check real
 
 real: setup
-	$(BIN)/pytest -q -m "not long" tests/real tests/crash
+	$(BIN)/pytest -q -n 2 -m "not long" tests/real tests/crash
 
 # Half an hour on two cores. CRASH_SEED=… repeats what a seed chose.
 crash: setup

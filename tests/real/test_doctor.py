@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -37,16 +36,6 @@ def test_a_healthy_sample_has_nothing_to_mend(cli: CommandLine) -> None:
     names = {line.partition(":")[0] for line in checks(ended.document, "pass")}
     wanted = {"python", "git", "cargo", "engine", "crates", "context", "login", "registry", "push"}
     assert wanted | {"account", "clock", "status", "journal", "image"} <= names
-
-
-def test_a_healthy_preflight_takes_less_than_two_seconds(cli: CommandLine) -> None:
-    def look() -> float:
-        began = time.monotonic()
-        assert cli("deploy", "--dry-run").code == 0
-        return time.monotonic() - began
-
-    # The best of five: the machine may be busy with something else.
-    assert min(look() for _ in range(5)) < 2
 
 
 def test_a_missing_push_right_is_told_before_the_compile(
