@@ -43,6 +43,7 @@ class DeployRequest:
     tenant: str  # id at the Management API
     project_root: Path
     app: str | None = None  # the tenant's Fly app: repository where the server names none
+    foreign_apps: frozenset[str] = frozenset()  # of other tenants: their repositories are refused
     hostname: str | None = None  # where the app answers if the server names no URL
     dockerfile: Path = Path(".systemprompt/Dockerfile")  # relative to the project root
     tag: str | None = None  # None: deploy-{unix_ts}-{short_sha}

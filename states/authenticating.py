@@ -39,6 +39,8 @@ def target_of(plan: Plan, login: Login) -> ImageRef | Failure:
     repository = login.repository or plan.request.app
     if repository is None:
         return _unusable("names no repository, and tenants.json has no app_id for the tenant")
+    if repository in plan.request.foreign_apps:
+        return _unusable(f"names the repository {repository}, which is another tenant's")
     try:
         return ImageRef(login.registry, repository, login.tag or plan.tag)
     except InvalidNameError as error:

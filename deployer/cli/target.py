@@ -75,6 +75,7 @@ def request_of(project: Project, chosen: dict[str, Any]) -> DeployRequest | Refu
             tenant=project.tenant,
             project_root=project.root,
             app=project.app,
+            foreign_apps=project.foreign_apps,
             hostname=project.hostname,
             dockerfile=project.dockerfile,
             builder=project.builder,

@@ -29,6 +29,7 @@ class Project:
     tenant: str
     tenant_name: str | None
     app: str | None
+    foreign_apps: frozenset[str]  # of the other tenants in tenants.json
     hostname: str | None
     profile: str | None
     dockerfile: Path  # relative to the root
@@ -73,7 +74,7 @@ def load(
     assert found.inputs and access and target and state_dir  # noqa: S101, PT018  # or refused
     return Loaded(
         _settings(found.inputs, access, state_dir, found.database),
-        _project(found.inputs.root, access, target, found.database),
+        _project(found.inputs, access, target, found.database),
     )
 
 
@@ -146,13 +147,18 @@ def _settings(inputs: Inputs, access: Access, state_dir: Path, database: Databas
     )
 
 
-def _project(root: Path, access: Access, target: Target, database: Database) -> Project:
+def _project(inputs: Inputs, access: Access, target: Target, database: Database) -> Project:
     entry = target.entry
+    known = inputs.tenants.tenants if inputs.tenants else ()
+    others = {each.app_id for each in known if each.id != target.tenant}
+    app = entry.app_id or None if entry else None
     return Project(
-        root=root,
+        root=inputs.root,
         tenant=target.tenant,
         tenant_name=entry.name if entry else None,
-        app=entry.app_id or None if entry else None,
+        app=app,
+        # Two tenants may share an app; then it is nobody else's.
+        foreign_apps=frozenset(each for each in others if each and each != app),
         hostname=entry.hostname or None if entry else None,
         profile=target.profile.name if target.profile else None,
         dockerfile=target.dockerfile,

@@ -436,6 +436,19 @@ async def test_another_tag_than_the_server_s_is_refused_before_the_compile(tmp_p
     assert "compile" not in of.calls
 
 
+async def test_another_tenant_s_repository_is_refused_before_the_compile(tmp_path: Path) -> None:
+    of = Neighbours(login=replace(LOGIN, repository="sp-ten-2"))
+
+    async with deployer(tmp_path, of) as here:
+        result = await here.deploy(request(tmp_path, foreign_apps=frozenset({"sp-ten-2"})))
+        other = await here.deploy(request(tmp_path))
+
+    assert result.failure is not None
+    assert result.failure.kind is Kind.LOGIN_UNUSABLE
+    assert "sp-ten-2" in result.failure.cause
+    assert other.state is State.DONE
+
+
 async def test_a_bug_ends_in_failed_and_shows_no_secret(tmp_path: Path) -> None:
     of = Neighbours()
 
