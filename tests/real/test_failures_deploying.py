@@ -261,6 +261,18 @@ def test_a_killed_run_goes_on_and_says_that_the_project_changed(
     seen("T13")
 
 
+def test_the_direct_builder_refuses_what_only_an_engine_can_build(
+    cli: CommandLine, provoked: Provoked
+) -> None:
+    dockerfile = cli.project / ".systemprompt/Dockerfile"
+    dockerfile.write_text(dockerfile.read_text() + "RUN true\n")
+
+    refused = cli("deploy", "--builder", "direct")
+
+    assert (refused.code, refused.document["run"]) == (3, None)
+    provoked("I24", refused.document)
+
+
 def test_an_image_that_is_gone_is_built_again(
     cli: CommandLine, sandbox: Sandbox, seen: Seen, fault: Callable[..., None]
 ) -> None:
