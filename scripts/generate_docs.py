@@ -53,12 +53,18 @@ def diagram() -> str:
     return "\n".join(lines)
 
 
+def table(head: str, rows: list[str]) -> str:
+    """A table with these column names, joined by bars, and these whole rows."""
+    columns = head.count("|") + 1
+    return "\n".join([f"| {head} |", "|" + "---|" * columns, *rows])
+
+
 def document_table() -> str:
     """The document's seven failures with the ids they have here."""
     rows = [
         f"| {phase} | {error} | {kind.id} | {kind.resolution} |" for kind, phase, error in DOCUMENT
     ]
-    return "\n".join(["| Phase | Error | Id | Resolution |", "|---|---|---|---|", *rows])
+    return table("Phase | Error | Id | Resolution", rows)
 
 
 def failures_table() -> str:
@@ -68,20 +74,19 @@ def failures_table() -> str:
         f"| {kind.resolution} | {kind.retry.name} |"
         for kind in Kind
     ]
-    head = ["| Id | Phase | Failure | Resolution | Tried again |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *rows])
+    return table("Id | Phase | Failure | Resolution | Tried again", rows)
 
 
 def exit_codes_table() -> str:
     """The exit codes, as `--help` has them."""
     rows = [f"| {code} | {meaning} |" for code, meaning in exit_codes.table()]
-    return "\n".join(["| Exit code | Meaning |", "|---|---|", *rows])
+    return table("Exit code | Meaning", rows)
 
 
 def faults_table() -> str:
     """The sandbox's faults."""
     rows = [f"| `{name}` | {meaning} |" for name, meaning in FAULTS.items()]
-    return "\n".join(["| Fault | What happens |", "|---|---|", *rows])
+    return table("Fault | What happens", rows)
 
 
 def behaviours_table() -> str:
@@ -91,8 +96,7 @@ def behaviours_table() -> str:
         f"| {each.reported.id if each.reported else ''} |"
         for each in BEHAVIOURS
     ]
-    head = ["| Id | Phase | What | What is done | Else |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *rows])
+    return table("Id | Phase | What | What is done | Else", rows)
 
 
 # Which part of which file each text fills, between two marker lines.
