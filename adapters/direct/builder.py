@@ -4,26 +4,22 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
-import anyio
-from anyio import CapacityLimiter, from_thread, to_thread
+from anyio import CapacityLimiter, to_thread
 
-from deployer.adapters.context.plan import context_failure, read_failure
-from deployer.adapters.context.project_tree import Node
-from deployer.adapters.context.tar import ChangedError, UnreadableError
+from deployer.adapters.context.plan import context_failure
 from deployer.adapters.direct.assembly import Assembly, image_config
 from deployer.adapters.direct.base import Bases
 from deployer.adapters.direct.blueprint import drawn, read_program
-from deployer.adapters.direct.cupboard import Cupboard, KnownLayer
+from deployer.adapters.direct.cupboard import Cupboard
 from deployer.adapters.direct.delivery import Delivery
-from deployer.adapters.direct.fingerprint import fingerprint, is_settled
-from deployer.adapters.direct.layer_tar import hashed, tar_size
+from deployer.adapters.direct.layers import Layers
 from deployer.adapters.direct.repository import Repository
+from deployer.adapters.direct.sender import Sender
 from deployer.adapters.direct.values import (
     Base,
     Layer,
-    Member,
     Recipe,
 )
 from deployer.adapters.http.client import Http
@@ -38,8 +34,6 @@ from deployer.ports import Clock, Emit, EngineInfo, ImageOrder
 from deployer.states.flow import State
 
 _T = TypeVar("_T")
-_AT_ONCE: Final = 2  # layers that are hashed: more would wait for the disk
-_SMALL: Final = 1 << 20  # bytes
 
 
 class DirectBuilder:
@@ -61,10 +55,10 @@ class DirectBuilder:
         """
         self._http = http
         self._cupboard = cupboard
-        self._clock = clock
         self._realms = frozenset(realms)
         self._bases = Bases(http, cupboard, mirror=base_registry, realms=realms)
         self._leaks = leaks or Leaks()
+        self._layers = Layers(cupboard, clock, self._leaks)
 
     async def ping(self) -> EngineInfo | Failure:
         """It is always there."""
@@ -105,7 +99,7 @@ class DirectBuilder:
         assembly, warnings = made
         for warning in warnings:
             emit(Warned(text=warning))
-        layers = await self._hashed(order.project_root, assembly.layers)
+        layers = await self._layers.all(order.project_root, assembly.layers)
         if isinstance(layers, Failure):
             return layers
         return await self._written(order, base, assembly, layers)
@@ -116,7 +110,7 @@ class DirectBuilder:
         if recipe is None:
             return None
         members = tuple(layer.members for layer in recipe.layers)
-        layers = await self._hashed(Path(recipe.project_root), members)
+        layers = await self._layers.all(Path(recipe.project_root), members)
         if layers != recipe.layers:
             return None
         return _image_id(recipe.config)
@@ -131,13 +125,15 @@ class DirectBuilder:
         recipe = await _in_thread(lambda: self._cupboard.recipe(local))
         if recipe is None:
             return registry_failure(Kind.IMAGE_NOT_LOCAL, f"there is no recipe for {local}")
-        delivery = Delivery(
-            recipe=recipe,
-            repository=self._repository(target.registry, target.repository, login),
+        repository = self._repository(target.registry, target.repository, login)
+        sender = Sender(
+            root=Path(recipe.project_root),
+            repository=repository,
             base=self._repository(recipe.base_registry, recipe.base_repository, None),
             cupboard=self._cupboard,
             emit=emit,
         )
+        delivery = Delivery(recipe=recipe, repository=repository, sender=sender)
         return await delivery.deliver(target.tag)
 
     async def data_root(self) -> Path | Failure | None:
@@ -154,55 +150,6 @@ class DirectBuilder:
 
     def _repository(self, registry: str, name: str, login: Login | None) -> Repository:
         return Repository(self._http, registry, name, login=login, realms=self._realms)
-
-    async def _hashed(
-        self, root: Path, layers: Sequence[tuple[Member, ...]]
-    ) -> tuple[Layer, ...] | Failure:
-        limiter = CapacityLimiter(_AT_ONCE)
-        found: dict[int, Layer | Failure] = {}
-
-        async def one(place: int, members: tuple[Member, ...]) -> None:
-            found[place] = await to_thread.run_sync(self._layer, root, members, limiter=limiter)
-
-        async with anyio.create_task_group() as group:
-            for place, members in enumerate(layers):
-                group.start_soon(one, place, members)
-        results = [found[place] for place in range(len(layers))]
-        failure = next((each for each in results if isinstance(each, Failure)), None)
-        return failure or tuple(each for each in results if isinstance(each, Layer))
-
-    def _layer(self, root: Path, members: tuple[Member, ...]) -> Layer | Failure:
-        """A layer with its digest, which is read from the files only where they changed."""
-        try:
-            mark, newest = fingerprint(root, members)
-            settled = is_settled(newest, self._clock.wall())
-            known = self._cupboard.layer(mark) if settled else None
-            leak = self._leak(root, members, large=known is None)
-            if leak is not None:
-                return leak
-            diff_id = known.diff_id if known else hashed(root, members, from_thread.check_cancelled)
-        except ChangedError as error:
-            return context_failure(Kind.CONTEXT_CHANGED, f"{error} changed while it was read")
-        except UnreadableError as error:
-            return read_failure(error.error)
-        except OSError as error:
-            return read_failure(error)
-        if settled and known is None:
-            self._cupboard.keep_layer(mark, KnownLayer(diff_id=diff_id))
-        return Layer(members=members, diff_id=diff_id, size=tar_size(members))
-
-    def _leak(self, root: Path, members: tuple[Member, ...], *, large: bool) -> Failure | None:
-        """The failure of the first file that holds a secret.
-
-        Small files are read each time: a password may be known today that was not before.
-        """
-        for member in members:
-            from_thread.check_cancelled()
-            wanted = member.node is Node.FILE and (large or member.size <= _SMALL)
-            if wanted and self._leaks.in_file(root / member.source):
-                cause = f"{member.source} holds a password that this deploy knows"
-                return context_failure(Kind.SECRET_IN_IMAGE, cause)
-        return None
 
     async def _written(
         self, order: ImageOrder, base: Base, assembly: Assembly, layers: tuple[Layer, ...]

@@ -1,0 +1,88 @@
+"""Layers known by their digests: read from their files only where those changed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio import CapacityLimiter, from_thread, to_thread
+
+from deployer.adapters.context.plan import context_failure, read_failure
+from deployer.adapters.context.project_tree import Node
+from deployer.adapters.context.tar import ChangedError, UnreadableError
+from deployer.adapters.direct.cupboard import Cupboard, KnownLayer
+from deployer.adapters.direct.fingerprint import fingerprint, is_settled
+from deployer.adapters.direct.layer_tar import hashed, tar_size
+from deployer.adapters.direct.values import Layer, Member
+from deployer.adapters.leaks import Leaks
+from deployer.failures import Failure, Kind
+from deployer.ports import Clock
+
+_AT_ONCE: Final = 2  # layers that are hashed: more would wait for the disk
+_SMALL: Final = 1 << 20  # bytes
+
+
+class Layers:
+    """Reads layers, remembers them, and looks for what no image may hold."""
+
+    def __init__(self, cupboard: Cupboard, clock: Clock, leaks: Leaks) -> None:
+        """Remember in `cupboard`; refuse what holds one of `leaks`."""
+        self._cupboard = cupboard
+        self._clock = clock
+        self._leaks = leaks
+
+    async def all(
+        self, root: Path, layers: Sequence[tuple[Member, ...]]
+    ) -> tuple[Layer, ...] | Failure:
+        """The layers with these members, in their order; the first failure where there is one."""
+        limiter = CapacityLimiter(_AT_ONCE)
+        found: dict[int, Layer | Failure] = {}
+
+        async def one(place: int, members: tuple[Member, ...]) -> None:
+            found[place] = await self.one(root, members, limiter)
+
+        async with anyio.create_task_group() as group:
+            for place, members in enumerate(layers):
+                group.start_soon(one, place, members)
+        results = [found[place] for place in range(len(layers))]
+        failure = next((each for each in results if isinstance(each, Failure)), None)
+        return failure or tuple(each for each in results if isinstance(each, Layer))
+
+    async def one(
+        self, root: Path, members: tuple[Member, ...], limiter: CapacityLimiter
+    ) -> Layer | Failure:
+        """The layer with these members."""
+        return await to_thread.run_sync(self._layer, root, members, limiter=limiter)
+
+    def _layer(self, root: Path, members: tuple[Member, ...]) -> Layer | Failure:
+        """A layer with its digest, which is read from the files only where they changed."""
+        try:
+            mark, newest = fingerprint(root, members)
+            settled = is_settled(newest, self._clock.wall())
+            known = self._cupboard.layer(mark) if settled else None
+            leak = self._leak(root, members, large=known is None)
+            if leak is not None:
+                return leak
+            diff_id = known.diff_id if known else hashed(root, members, from_thread.check_cancelled)
+        except ChangedError as error:
+            return context_failure(Kind.CONTEXT_CHANGED, f"{error} changed while it was read")
+        except UnreadableError as error:
+            return read_failure(error.error)
+        except OSError as error:
+            return read_failure(error)
+        if settled and known is None:
+            self._cupboard.keep_layer(mark, KnownLayer(diff_id=diff_id))
+        return Layer(members=members, diff_id=diff_id, size=tar_size(members))
+
+    def _leak(self, root: Path, members: tuple[Member, ...], *, large: bool) -> Failure | None:
+        """The failure of the first file that holds a secret.
+
+        Small files are read each time: a password may be known today that was not before.
+        """
+        for member in members:
+            from_thread.check_cancelled()
+            wanted = member.node is Node.FILE and (large or member.size <= _SMALL)
+            if wanted and self._leaks.in_file(root / member.source):
+                cause = f"{member.source} holds a password that this deploy knows"
+                return context_failure(Kind.SECRET_IN_IMAGE, cause)
+        return None
