@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import quote, unquote, urlsplit
 
+from deployer.adapters.stamp import Stamp
 from deployer.model import Secret
 
 # A shorter password alone, such as "postgres", stands in innocent files.
 ALONE_MIN: Final = 10  # characters
 CHUNK: Final = 1 << 20  # bytes
+CLEAN_MAX: Final = 1000
 
 
 class Leaks:
@@ -22,6 +24,7 @@ class Leaks:
         """Look for `secrets`, whole, and for the passwords inside their URLs."""
         spelled = {text for secret in secrets for text in _spellings(secret.reveal())}
         self._needles: Final = tuple(sorted(text.encode() for text in spelled))
+        self._clean: Final[dict[Stamp, None]] = {}  # large files that hold none, oldest first
 
     def __bool__(self) -> bool:
         """Whether there is anything to look for."""
@@ -42,8 +45,20 @@ class Leaks:
         # A pipe in its place would block the opening for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            return is_file and any(map(self.in_bytes, self._windows(file)))
+            status = os.fstat(descriptor)
+            return stat.S_ISREG(status.st_mode) and self._in_regular(file, Stamp.of(status))
+
+    def _in_regular(self, file: BinaryIO, stamp: Stamp) -> bool:
+        """The same file is not read twice by one process: a binary is 70 MB, and looked at thrice."""
+        settled = stamp.is_settled()
+        if stamp in self._clean:
+            return False
+        found = any(map(self.in_bytes, self._windows(file)))
+        if settled and not found and stamp.size > CHUNK:
+            self._clean[stamp] = None
+            while len(self._clean) > CLEAN_MAX:
+                self._clean.pop(next(iter(self._clean)), None)
+        return found
 
     def _windows(self, file: BinaryIO) -> Iterator[bytes]:
         """The content in pieces that overlap: read, not mapped, since a file may shrink meanwhile."""

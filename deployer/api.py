@@ -11,13 +11,16 @@ from deployer import driver, events, planning
 from deployer.driver import Driver
 from deployer.failures import Failure
 from deployer.handle import DeployHandle, in_background
-from deployer.names import RunId
-from deployer.ports import Adapters, Engine, Log
+from deployer.model import Login, products
+from deployer.names import ImageRef, RunId
+from deployer.ports import Adapters, Ahead, Emit, Engine, Log
 from deployer.preflight import Preflight, doctor, preflight, scrubbed
 from deployer.result import DeployResult, result_of
 from deployer.run import Builder, DeployRequest, OnLock, Plan, Run, RunRecord, Settlement
+from deployer.states.authenticating import target_of
 from deployer.states.flow import State
-from deployer.states.imaging import local_tag
+from deployer.states.idle import Idle
+from deployer.states.imaging import image_order, local_tag
 from deployer.states.world import World
 from deployer.telling import OnEvent, Teller, cleaned, logging_to
 
@@ -229,7 +232,7 @@ class Deployer:
             tell(run, events.BuilderChosen(builder=report.choice.builder, why=why))
         for warning in report.warnings:
             tell(run, events.Warned(text=warning))
-        return await self._carry(run, tell)
+        return await self._carry(run, tell, report.login)
 
     async def _resume(self, run: Run, on_event: OnEvent | None) -> DeployResult:
         revision = await self._adapters.source.revision(run.plan.request.project_root)
@@ -241,26 +244,47 @@ class Deployer:
             tell(taken, events.Warned(text=text))
         return await self._carry(taken, tell)
 
-    async def _carry(self, run: Run, tell: driver.Tell) -> DeployResult:
+    async def _carry(self, run: Run, tell: driver.Tell, login: Login | None = None) -> DeployResult:
         carrier = Driver(run, self._adapters.journal, self._adapters.clock, tell, self._scrub)
-        ended = await carrier.carry(self._world(carrier))
+        ended = await carrier.carry(self._world(carrier, login))
         await self._tidy(ended)
         return await self._result(ended)
 
-    def _world(self, carrier: Driver) -> World:
-        adapters = self._adapters
+    def _world(self, carrier: Driver, login: Login | None) -> World:
+        adapters, run = self._adapters, carrier.run
+
+        def emit(body: events.Transient) -> None:
+            carrier.tell(carrier.run, cleaned(body, adapters.scrub))
+
         return World(
             toolchain=adapters.toolchain,
-            engine=self._engine(carrier.run),
+            engine=self._engine(run),
+            ahead=self._ahead(run, login, emit),
             api=adapters.api,
             registry=adapters.registry,
             health=adapters.health,
             clock=adapters.clock,
-            emit=lambda body: carrier.tell(carrier.run, cleaned(body, adapters.scrub)),
+            emit=emit,
             learn=adapters.learn,
             intend=carrier.intend,
             answered=carrier.answered,
         )
+
+    def _ahead(self, run: Run, login: Login | None, emit: Emit) -> Ahead:
+        """Who works while cargo does; `login` is the preflight's, which a resume has not."""
+        if run.plan.builder is Builder.ENGINE or planning.resume_state(run) is not State.BUILDING:
+            return Idle()
+
+        async def destination() -> tuple[ImageRef, Login] | None:
+            found = login or await self._adapters.api.registry_login(run.plan.request.tenant)
+            if isinstance(found, Failure):
+                return None
+            self._adapters.learn(found.password)
+            target = target_of(run.plan, found)
+            return None if isinstance(target, Failure) else (target, found)
+
+        pending = products(run.plan.crates)
+        return self._adapters.direct.ahead(image_order(run), pending, destination, emit)
 
     def _engine(self, run: Run) -> Engine:
         direct = run.plan.builder is Builder.DIRECT

@@ -61,6 +61,7 @@ class Driver:
             # A child task: a host's own task.cancel() becomes the group's cancellation, so shields
             # hold, and a second cancel does not cut the clean-up (measured with a bare task).
             async with anyio.create_task_group() as group:
+                group.start_soon(world.ahead.work)
                 group.start_soon(self._drive, world)
         return self.run
 
@@ -83,6 +84,8 @@ class Driver:
             with anyio.CancelScope(shield=True):
                 await self._interrupted(began)
             raise
+        finally:
+            world.ahead.stop()
 
     async def _resume(self, flow: Flow) -> None:
         row = move(Event.RESUMED, State.FAILED, resume_state(self.run))

@@ -1,5 +1,6 @@
 """The values that states and adapters hand to each other. Nothing here does I/O."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -47,6 +48,11 @@ class Crate:
     manifest: Path | None = None  # relative to the project root: --manifest-path
     package: str | None = None  # -p
     binaries: tuple[str, ...] = ()  # empty: each binary that cargo reports is taken
+
+
+def products(crates: Iterable[Crate]) -> frozenset[str]:
+    """The programs that these crates name, as paths in the project."""
+    return frozenset(f"target/release/{name}" for crate in crates for name in crate.binaries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,14 @@ class EngineInfo:
     platform: str = ""  # "linux/amd64"; "": it does not say
 
 
+# Where a run's image goes, and the login for it; None: it cannot be known yet.
+Destination = Callable[[], Awaitable[tuple[ImageRef, Login] | None]]
+
+
+def nobody(_path: Path) -> None:
+    """For who does not want to know what cargo has made."""
+
+
 class Toolchain(Protocol):
     """cargo."""
 
@@ -75,9 +83,16 @@ class Toolchain(Protocol):
         """cargo's version."""
 
     async def build(
-        self, project_root: Path, crates: Sequence[Crate], emit: Emit
+        self,
+        project_root: Path,
+        crates: Sequence[Crate],
+        emit: Emit,
+        built: Callable[[Path], None] = nobody,
     ) -> tuple[Binary, ...] | Failure:
-        """Compile each crate once into the root `target/`, and hash what came out."""
+        """Compile each crate once into the root `target/`, and hash what came out.
+
+        `built` hears of each program as soon as cargo names it; a later crate may replace it.
+        """
 
     async def damaged(self, binaries: Sequence[Binary]) -> tuple[Binary, ...]:
         """Those that are gone or are not what Building left."""
@@ -126,8 +141,29 @@ class Engine(Protocol):
         """Remove these names, best effort; other names of the same image stay."""
 
 
+class Ahead(Protocol):
+    """What is done for a run's image while cargo runs. No state rests on it."""
+
+    async def work(self) -> None:
+        """Do what can be done, until `finish` or `stop`. Fails never."""
+
+    def built(self, path: Path) -> None:
+        """Cargo has named this program."""
+
+    async def finish(self) -> None:
+        """Return when what was begun is over."""
+
+    def stop(self) -> None:
+        """Drop everything."""
+
+
 class DirectBuilder(Engine, Protocol):
     """The builder that needs no engine."""
+
+    def ahead(
+        self, order: ImageOrder, pending: frozenset[str], destination: Destination, emit: Emit
+    ) -> Ahead:
+        """Who sends layers to `destination` while cargo makes the `pending` paths."""
 
     async def qualifies(self, order: ImageOrder) -> Failure | None:
         """Why the Dockerfile by itself needs an engine; None: it does not."""

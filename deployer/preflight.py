@@ -1,14 +1,14 @@
 """What can be known before the long compile: the doctor's checks that concern one deploy."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from deployer.builders import Choice
 from deployer.doctor.checks import Check, findings, of_deploy, of_doctor
 from deployer.doctor.exam import Exam
 from deployer.doctor.finding import Finding, Level
 from deployer.failures import Failure
-from deployer.model import Crate, Revision
+from deployer.model import Crate, Login, Revision
 from deployer.names import ImageRef
 from deployer.ports import Adapters
 from deployer.run import DeployRequest, Plan
@@ -24,6 +24,7 @@ class Preflight:
     checks: tuple[Finding, ...] = ()
     choice: Choice | None = None  # None: nothing is built, or nobody can
     target: ImageRef | None = None  # None: it is not known where the image would go
+    login: Login | None = field(default=None, repr=False)  # for `target`
 
     @property
     def failure(self) -> Failure | None:
@@ -57,6 +58,7 @@ async def _looked(
     exam = Exam(plan, adapters)
     found = await findings(exam, checks)
     target = await exam.target() if api else None
+    login = await exam.login() if api else None
     choice = None if plan.request.skip_push else await exam.choice()
     return Preflight(
         request=plan.request,
@@ -65,6 +67,7 @@ async def _looked(
         checks=found,
         choice=choice if isinstance(choice, Choice) else None,
         target=target if isinstance(target, ImageRef) else None,
+        login=login if isinstance(login, Login) else None,
     )
 
 

@@ -11,7 +11,9 @@ from deployer.states.world import World
 async def building(run: Run, world: World) -> StateOutcome:
     """Compile each crate; leave the binaries with their hashes."""
     plan = run.plan
-    built = await world.toolchain.build(plan.request.project_root, plan.crates, world.emit)
+    built = await world.toolchain.build(
+        plan.request.project_root, plan.crates, world.emit, world.ahead.built
+    )
     if isinstance(built, Failure):
         return built
     return Step(Event.BUILT, replace(run.facts, binaries=built))

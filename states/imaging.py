@@ -18,15 +18,20 @@ async def imaging(run: Run, world: World) -> StateOutcome:
         kept = await world.toolchain.clean(request.project_root, damaged)
         names = ", ".join(binary.name for binary in damaged)
         return kept or Step(Event.BINARY_GONE, run.facts, f"{names}: not what Building left")
-    order = ImageOrder(
+    image = await world.engine.build(image_order(run), world.emit)
+    if isinstance(image, Failure):
+        return image
+    return Step(Event.IMAGED, replace(run.facts, image=image))
+
+
+def image_order(run: Run) -> ImageOrder:
+    """What this run's image is made of."""
+    request = run.plan.request
+    return ImageOrder(
         project_root=request.project_root,
         dockerfile=request.dockerfile,
         local_tag=local_tag(run),
     )
-    image = await world.engine.build(order, world.emit)
-    if isinstance(image, Failure):
-        return image
-    return Step(Event.IMAGED, replace(run.facts, image=image))
 
 
 def local_tag(run: Run) -> str:

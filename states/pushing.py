@@ -29,6 +29,7 @@ async def pushing(run: Run, world: World) -> StateOutcome:
         return replace(found, phase=State.PUSHING)
     if found != image.image_id:
         return Step(Event.IMAGE_GONE, run.facts, f"the engine has no image {image.image_id}")
+    await world.ahead.finish()
     pushed = await push(image, target, login, world)
     if isinstance(pushed, Failure):
         return _login_gone(run, world, pushed) or _image_gone(run, pushed) or pushed

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from deployer.model import Login, Secret
 from deployer.ports import (
+    Ahead,
     Clock,
     Emit,
     Engine,
@@ -22,6 +23,7 @@ class World:
 
     toolchain: Toolchain
     engine: Engine
+    ahead: Ahead
     api: ManagementApi
     registry: Registry
     health: HealthProbe

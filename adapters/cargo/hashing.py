@@ -10,6 +10,8 @@ from typing import BinaryIO, Final
 import anyio
 from anyio import from_thread, to_thread
 
+from deployer.adapters.stamp import Stamp
+
 # cargo does not check what it left: an empty file is "Finished" and fresh to it (measured).
 MAGIC: Final = (
     b"\x7fELF",
@@ -40,21 +42,38 @@ def limiter() -> anyio.CapacityLimiter:
     return anyio.CapacityLimiter(THREADS)
 
 
-async def fingerprint(path: Path, threads: anyio.CapacityLimiter) -> Fingerprint | Unusable:
-    """Hash the program at `path` beside the event loop; cancelling stops the reading."""
-    return await to_thread.run_sync(_fingerprint, path, limiter=threads)
+class Hashes:
+    """Hashes programs. What has not changed since is not read again by the same process."""
 
+    def __init__(self) -> None:
+        """Know none."""
+        self._known: Final[dict[Path, tuple[Stamp, Fingerprint]]] = {}
 
-def _fingerprint(path: Path) -> Fingerprint | Unusable:
-    try:
-        # A pipe in the file's place would block the opening for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            return _read(file)
-    except FileNotFoundError:
-        return Unusable("does not exist")
-    except OSError as error:
-        return Unusable(f"cannot be read: {error.strerror}")
+    async def of(self, path: Path, threads: anyio.CapacityLimiter) -> Fingerprint | Unusable:
+        """Hash the program at `path` beside the event loop; cancelling stops the reading."""
+        return await to_thread.run_sync(self._fingerprint, path, limiter=threads)
+
+    def _fingerprint(self, path: Path) -> Fingerprint | Unusable:
+        try:
+            # A pipe in the file's place would block the opening for ever.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                return self._found(path, file)
+        except FileNotFoundError:
+            return Unusable("does not exist")
+        except OSError as error:
+            return Unusable(f"cannot be read: {error.strerror}")
+
+    def _found(self, path: Path, file: BinaryIO) -> Fingerprint | Unusable:
+        stamp = Stamp.of(os.fstat(file.fileno()))
+        settled = stamp.is_settled()
+        known = self._known.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        found = _read(file)
+        if settled and isinstance(found, Fingerprint):
+            self._known[path] = stamp, found
+        return found
 
 
 def _read(file: BinaryIO) -> Fingerprint | Unusable:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import anyio
 from anyio import to_thread
 
 from deployer.adapters.cargo import hashing
-from deployer.adapters.cargo.hashing import Fingerprint, Unusable
+from deployer.adapters.cargo.hashing import Fingerprint, Hashes, Unusable
 from deployer.adapters.cargo.messages import Artifact, package_name
 from deployer.adapters.leaks import Leaks
+from deployer.adapters.stamp import TICK_SECONDS
 from deployer.adapters.text import clean
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
@@ -49,7 +51,7 @@ class Product:
 
 
 async def prove(
-    target: Path, crates: Sequence[Crate], products: Sequence[Product], emit: Emit
+    target: Path, crates: Sequence[Crate], products: Sequence[Product], hashes: Hashes, emit: Emit
 ) -> tuple[Binary, ...] | Failure:
     """The wanted ones of `products`, hashed. To be called when no build can change them any more."""
     if problem := _overwritten(products):
@@ -61,12 +63,12 @@ async def prove(
         if problem := _misplaced(path, target):
             return _failure(Kind.BINARY_UNUSABLE, problem)
         _warn_of_another_place(path, target, emit)
-    return _binaries(wanted, await _look_at([product.path for product in wanted]))
+    return _binaries(wanted, await _look_at([product.path for product in wanted], hashes))
 
 
-async def damaged(binaries: Sequence[Binary]) -> tuple[Binary, ...]:
+async def damaged(binaries: Sequence[Binary], hashes: Hashes) -> tuple[Binary, ...]:
     """Those of `binaries` that are not what they were."""
-    found = await _look_at([binary.path for binary in binaries])
+    found = await _look_at([binary.path for binary in binaries], hashes)
     return tuple(
         binary
         for binary, now in zip(binaries, found, strict=True)
@@ -89,6 +91,16 @@ async def leaking(binaries: Sequence[Binary], leaks: Leaks) -> Failure | None:
             )
             return _failure(Kind.SECRET_IN_BINARY, cause)
     return None
+
+
+async def look_early(
+    path: Path, hashes: Hashes, leaks: Leaks, threads: anyio.CapacityLimiter
+) -> None:
+    """Read what cargo has just named, while it goes on: what stays as it is is not read again."""
+    await anyio.sleep(TICK_SECONDS)
+    await hashes.of(path, threads)
+    with suppress(OSError):  # the one that counts tells it
+        await to_thread.run_sync(leaks.in_file, path, limiter=threads)
 
 
 def left_over(binaries: Iterable[Binary]) -> Failure | None:
@@ -126,13 +138,13 @@ def _wanted(crates: Iterable[Crate], products: Sequence[Product]) -> tuple[Produ
     return tuple(chosen)
 
 
-async def _look_at(paths: Sequence[Path]) -> list[Fingerprint | Unusable]:
+async def _look_at(paths: Sequence[Path], hashes: Hashes) -> list[Fingerprint | Unusable]:
     """The fingerprint of each path, in their order."""
     found: dict[Path, Fingerprint | Unusable] = {}
     threads = hashing.limiter()
 
     async def look(path: Path) -> None:
-        found[path] = await hashing.fingerprint(path, threads)
+        found[path] = await hashes.of(path, threads)
 
     async with anyio.create_task_group() as group:
         for path in dict.fromkeys(paths):

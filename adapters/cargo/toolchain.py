@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import anyio
+
 from deployer.adapters.cargo import crates as project_crates
+from deployer.adapters.cargo import hashing
 from deployer.adapters.cargo import products as cargo_products
 from deployer.adapters.cargo.command import (
     build_arguments,
@@ -14,8 +17,9 @@ from deployer.adapters.cargo.command import (
     target_dir,
 )
 from deployer.adapters.cargo.failures import failure
-from deployer.adapters.cargo.products import Product
-from deployer.adapters.cargo.transcript import LockAwaited, Transcript
+from deployer.adapters.cargo.hashing import Hashes
+from deployer.adapters.cargo.products import Product, look_early
+from deployer.adapters.cargo.transcript import LockAwaited, Named, Transcript
 from deployer.adapters.cargo.watch import BuildWatch, Patience, oom_kills
 from deployer.adapters.leaks import Leaks
 from deployer.adapters.process.job import Job, LineSplitter, NotStarted, run
@@ -24,7 +28,7 @@ from deployer.adapters.text import clean
 from deployer.events import OutputLine, Transient, Waiting
 from deployer.failures import Failure, Kind
 from deployer.model import Binary, Crate, Secret
-from deployer.ports import Emit
+from deployer.ports import Emit, nobody
 from deployer.states.flow import State
 
 ONE_JOB: Final = {"CARGO_BUILD_JOBS": "1"}
@@ -57,6 +61,7 @@ class Cargo:
         offline = "the offline cache of sqlx" if sqlx_offline else ""
         self._queries: Final = "the database of DATABASE_URL" if database_url else offline
         self._patience: Final = patience or Patience()
+        self._hashes: Final = Hashes()
         self._gently = False
 
     def crates(self, project_root: Path) -> tuple[Crate, ...] | Failure:
@@ -89,32 +94,53 @@ class Cargo:
         return _failure(Kind.CARGO_MISSING, f"{self._path} --version told no version of cargo")
 
     async def build(
-        self, project_root: Path, crates: Sequence[Crate], emit: Emit
+        self,
+        project_root: Path,
+        crates: Sequence[Crate],
+        emit: Emit,
+        built: Callable[[Path], None] = nobody,
     ) -> tuple[Binary, ...] | Failure:
         """Compile each crate once into the root `target/`, and hash what came out.
 
         The binaries come in the order of `crates`. Cancelled, it returns when each process that
-        it started is gone.
+        it started is gone. `built` hears of each program as soon as cargo names it.
         """
+        threads = hashing.limiter()
+        async with anyio.create_task_group() as early:
+
+            def named(path: Path) -> None:
+                built(path)
+                early.start_soon(look_early, path, self._hashes, self._leaks, threads)
+
+            products = await self._products(project_root, crates, emit, named)
+            early.cancel_scope.cancel()
+        if isinstance(products, Failure):
+            return products
+        target = target_dir(project_root)
+        binaries = await cargo_products.prove(target, crates, products, self._hashes, emit)
+        if isinstance(binaries, Failure):
+            return binaries
+        return await cargo_products.leaking(binaries, self._leaks) or binaries
+
+    async def _products(
+        self, project_root: Path, crates: Sequence[Crate], emit: Emit, built: Callable[[Path], None]
+    ) -> list[Product] | Failure:
         watch = self._watch(project_root)
         products: list[Product] = []
         for crate in crates:
             arguments = build_arguments(project_root, crate)
             emit(OutputLine(source="cargo", text=clean(f"$ cargo {' '.join(arguments)}")))
-            ended = await self._call(project_root, arguments, watch, emit)
+            ended = await self._call(project_root, arguments, watch, emit, built)
             if isinstance(ended, Failure):
                 # Memory is the machine's: whichever project builds next, one compiler at a time.
                 self._gently = self._gently or ended.kind is Kind.RUSTC_KILLED
                 return ended
             products += (Product(crate, artifact) for artifact in ended.artifacts)
-        binaries = await cargo_products.prove(target_dir(project_root), crates, products, emit)
-        if isinstance(binaries, Failure):
-            return binaries
-        return await cargo_products.leaking(binaries, self._leaks) or binaries
+        return products
 
     async def damaged(self, binaries: Sequence[Binary]) -> tuple[Binary, ...]:
         """Those that are gone or are not what Building left."""
-        return await cargo_products.damaged(binaries)
+        return await cargo_products.damaged(binaries, self._hashes)
 
     async def clean(self, project_root: Path, binaries: Sequence[Binary]) -> Failure | None:
         """Make cargo forget these: it calls a truncated binary fresh (measured)."""
@@ -130,7 +156,12 @@ class Cargo:
         return BuildWatch(self._patience, target_dir(project_root))
 
     async def _call(
-        self, project_root: Path, arguments: Sequence[str], watch: BuildWatch, emit: Emit
+        self,
+        project_root: Path,
+        arguments: Sequence[str],
+        watch: BuildWatch,
+        emit: Emit,
+        built: Callable[[Path], None] = nobody,
     ) -> Transcript | Failure:
         """Run cargo to a good end and return what it said."""
         if self._path is None:
@@ -140,8 +171,8 @@ class Cargo:
             command=(self._path, *arguments),
             cwd=project_root,
             environment=self._environment | (ONE_JOB if self._gently else {}),
-            stdout=LineSplitter(b"\n", _ear(transcript.hear_stdout, watch, emit)),
-            stderr=LineSplitter(b"\r\n", _ear(transcript.hear_stderr, watch, emit)),
+            stdout=LineSplitter(b"\n", _ear(transcript.hear_stdout, watch, emit, built)),
+            stderr=LineSplitter(b"\r\n", _ear(transcript.hear_stderr, watch, emit, built)),
         )
         status = await run(job, watch.follow)
         if isinstance(status, NotStarted):
@@ -162,7 +193,10 @@ def _unheard(_event: Transient) -> None:
 
 
 def _ear(
-    hear: Callable[[bytes], Iterable[Transient | LockAwaited]], watch: BuildWatch, emit: Emit
+    hear: Callable[[bytes], Iterable[Transient | LockAwaited | Named]],
+    watch: BuildWatch,
+    emit: Emit,
+    built: Callable[[Path], None],
 ) -> Callable[[bytes], None]:
     """Takes a line from cargo, and tells the watch and the world what it means."""
 
@@ -172,6 +206,8 @@ def _ear(
             if isinstance(event, LockAwaited):
                 seconds = watch.blocked()
                 emit(Waiting(what=f"another cargo, which holds the {event.what}", seconds=seconds))
+            elif isinstance(event, Named):
+                built(event.path)
             else:
                 emit(event)
 

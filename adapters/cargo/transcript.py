@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from deployer.adapters.cargo.failures import Evidence
@@ -27,6 +28,13 @@ READ_MAX: Final = 8192  # characters of a line of prose that are searched for si
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """Cargo has named a program that is there."""
+
+    path: Path  # absolute
+
+
+@dataclass(frozen=True, slots=True)
 class LockAwaited:
     """Another cargo holds `what`; nothing moves until it is done."""
 
@@ -47,12 +55,13 @@ class Transcript:
         self._done = 0
         self._total: int | None = None
 
-    def hear_stdout(self, line: bytes) -> Iterator[OutputLine | Progress]:
+    def hear_stdout(self, line: bytes) -> Iterator[OutputLine | Progress | Named]:
         """Take a line of stdout: a message of cargo, or what build code prints there."""
         match parse(line):
             case Artifact() as artifact:
                 if artifact.executable is not None:
                     self.artifacts.append(artifact)
+                    yield Named(Path(artifact.executable))
                 yield self._one_more()
             case ScriptRun():
                 yield self._one_more()

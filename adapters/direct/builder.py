@@ -9,6 +9,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from deployer.adapters.context.plan import context_failure
+from deployer.adapters.direct.ahead import Ahead
 from deployer.adapters.direct.assembly import Assembly, image_config
 from deployer.adapters.direct.base import Bases
 from deployer.adapters.direct.blueprint import drawn, read_program
@@ -30,7 +31,7 @@ from deployer.events import Warned
 from deployer.failures import Failure, Kind
 from deployer.model import Image, Login
 from deployer.names import Digest, ImageId, ImageRef, parse_image_id
-from deployer.ports import Clock, Emit, EngineInfo, ImageOrder
+from deployer.ports import Clock, Destination, Emit, EngineInfo, ImageOrder
 from deployer.states.flow import State
 
 _T = TypeVar("_T")
@@ -104,6 +105,22 @@ class DirectBuilder:
             return layers
         return await self._written(order, base, assembly, layers)
 
+    def ahead(
+        self, order: ImageOrder, pending: frozenset[str], destination: Destination, emit: Emit
+    ) -> Ahead:
+        """Who makes and sends layers while cargo runs."""
+
+        async def opened(base: Base, tell: Emit) -> Sender | None:
+            found = await destination()
+            if found is None:
+                return None
+            below = self._repository(base.registry, base.repository, None)
+            return self._sender(order.project_root, *found, below, tell)
+
+        return Ahead(
+            order, pending, bases=self._bases, layers=self._layers, opened=opened, emit=emit
+        )
+
     async def image_id(self, name: str) -> ImageId | Failure | None:
         """The id of the image that `name`'s recipe still gives; None where its sources changed."""
         recipe = await _in_thread(lambda: self._cupboard.recipe(name))
@@ -125,16 +142,9 @@ class DirectBuilder:
         recipe = await _in_thread(lambda: self._cupboard.recipe(local))
         if recipe is None:
             return registry_failure(Kind.IMAGE_NOT_LOCAL, f"there is no recipe for {local}")
-        repository = self._repository(target.registry, target.repository, login)
-        sender = Sender(
-            root=Path(recipe.project_root),
-            repository=repository,
-            base=self._repository(recipe.base_registry, recipe.base_repository, None),
-            cupboard=self._cupboard,
-            emit=emit,
-        )
-        delivery = Delivery(recipe=recipe, repository=repository, sender=sender)
-        return await delivery.deliver(target.tag)
+        base = self._repository(recipe.base_registry, recipe.base_repository, None)
+        sender = self._sender(Path(recipe.project_root), target, login, base, emit)
+        return await Delivery(recipe=recipe, sender=sender).deliver(target.tag)
 
     async def data_root(self) -> Path | Failure | None:
         """None: it keeps no images, only their recipes."""
@@ -147,6 +157,14 @@ class DirectBuilder:
         """Remove these recipes; what the registry has stays."""
         for name in names:
             await _in_thread(partial(self._cupboard.forget_recipe, name))
+
+    def _sender(
+        self, root: Path, target: ImageRef, login: Login, base: Repository, emit: Emit
+    ) -> Sender:
+        repository = self._repository(target.registry, target.repository, login)
+        return Sender(
+            root=root, repository=repository, base=base, cupboard=self._cupboard, emit=emit
+        )
 
     def _repository(self, registry: str, name: str, login: Login | None) -> Repository:
         return Repository(self._http, registry, name, login=login, realms=self._realms)

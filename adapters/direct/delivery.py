@@ -12,7 +12,6 @@ import anyio
 from anyio.abc import TaskGroup
 
 from deployer.adapters.direct.blobs import has, put
-from deployer.adapters.direct.repository import Repository
 from deployer.adapters.direct.sender import Sender
 from deployer.adapters.direct.values import Blob, Layer, Recipe
 from deployer.adapters.registry.errors import registry_failure, registry_refusal
@@ -32,8 +31,7 @@ class Delivery:
     """Pushes the image of one recipe into one repository."""
 
     recipe: Recipe
-    repository: Repository
-    sender: Sender  # into the same repository
+    sender: Sender
     _failures: list[Failure] = field(default_factory=list)
     _blobs: dict[int, Blob] = field(default_factory=dict)  # of our own layers, by their place
 
@@ -73,11 +71,11 @@ class Delivery:
     async def _config(self) -> Blob | Failure:
         data = self.recipe.config.encode()
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        there = await has(self.repository, digest, len(data))
+        there = await has(self.sender.repository, digest, len(data))
         if isinstance(there, Failure):
             return there
         if not there:
-            total = await put(self.repository, data, digest)
+            total = await put(self.sender.repository, data, digest)
             if isinstance(total, Failure):
                 return total
         kind = _OCI_CONFIG if self.recipe.oci else _DOCKER_CONFIG
@@ -88,7 +86,7 @@ class Delivery:
         ours = [self._blobs[place] for place in range(len(self.recipe.layers))]
         kind = _OCI if self.recipe.oci else _DOCKER
         data = _manifest(kind, config, [*self.recipe.base_layers, *ours])
-        answer = await self.repository.ask(
+        answer = await self.sender.repository.ask(
             "PUT", f"manifests/{tag}", headers={"content-type": kind}, content=data
         )
         if isinstance(answer, Failure):

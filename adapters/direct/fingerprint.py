@@ -4,15 +4,12 @@ import os
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from deployer.adapters.context.project_tree import Node
 from deployer.adapters.direct.values import Member
-
-# A file system's clock ticks every few milliseconds: what changed within one tick looks the same.
-_TICK: Final = 50_000_000  # nanoseconds
+from deployer.adapters.stamp import Stamp, settled_at
 
 
 def fingerprint(root: Path, members: Sequence[Member]) -> tuple[str, int]:
@@ -26,17 +23,10 @@ def fingerprint(root: Path, members: Sequence[Member]) -> tuple[str, int]:
         if member.node is Node.FILE:
             found = (root / member.source).lstat()
             newest = max(newest, found.st_ctime_ns)
-            seen = (
-                found.st_size,
-                found.st_mtime_ns,
-                found.st_ctime_ns,
-                found.st_ino,
-                found.st_mode,
-            )
-            digest.update(repr(seen).encode())
+            digest.update(repr(Stamp.of(found)).encode())
     return digest.hexdigest(), newest
 
 
 def is_settled(newest: int, now: float) -> bool:
     """Whether a change after `now` (seconds since the epoch) would be seen."""
-    return now * 1e9 - newest > _TICK
+    return now > settled_at(newest)

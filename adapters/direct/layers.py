@@ -1,6 +1,7 @@
 """Layers known by their digests: read from their files only where those changed."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from deployer.adapters.direct.fingerprint import fingerprint, is_settled
 from deployer.adapters.direct.layer_tar import hashed, tar_size
 from deployer.adapters.direct.values import Layer, Member
 from deployer.adapters.leaks import Leaks
+from deployer.adapters.stamp import settled_at
 from deployer.failures import Failure, Kind
 from deployer.ports import Clock
 
@@ -30,6 +32,7 @@ class Layers:
         self._cupboard = cupboard
         self._clock = clock
         self._leaks = leaks
+        self._busy: dict[tuple[Path, tuple[Member, ...]], anyio.Event] = {}
 
     async def all(
         self, root: Path, layers: Sequence[tuple[Member, ...]]
@@ -51,8 +54,21 @@ class Layers:
     async def one(
         self, root: Path, members: tuple[Member, ...], limiter: CapacityLimiter
     ) -> Layer | Failure:
-        """The layer with these members."""
-        return await to_thread.run_sync(self._layer, root, members, limiter=limiter)
+        """The layer with these members; who asks for one that is being read waits for it."""
+        while (busy := self._busy.get((root, members))) is not None:
+            await busy.wait()
+        self._busy[root, members] = over = anyio.Event()
+        try:
+            return await to_thread.run_sync(self._layer, root, members, limiter=limiter)
+        finally:
+            del self._busy[root, members]
+            over.set()
+
+    async def settle(self, root: Path, members: tuple[Member, ...]) -> None:
+        """Wait until what is read of these files may be remembered: a tick after their last change."""
+        with suppress(OSError):  # the one that reads tells it
+            _, newest = await to_thread.run_sync(fingerprint, root, members)
+            await self._clock.sleep(max(0.0, settled_at(newest) - self._clock.wall()))
 
     def _layer(self, root: Path, members: tuple[Member, ...]) -> Layer | Failure:
         """A layer with its digest, which is read from the files only where they changed."""

@@ -7,7 +7,7 @@ import anyio
 
 from deployer.builders import Choice, chosen
 from deployer.failures import Failure
-from deployer.model import Crate, Login
+from deployer.model import Crate, Login, products
 from deployer.names import ImageRef
 from deployer.ports import Adapters, ContextSummary, EngineInfo, ImageOrder
 from deployer.run import BuilderWish, Plan
@@ -64,9 +64,7 @@ class Exam:
 
     def pending(self) -> frozenset[str]:
         """The paths that Building will make."""
-        return frozenset(
-            f"target/release/{name}" for crate in self.crates() for name in crate.binaries
-        )
+        return products(self.crates())
 
     async def target(self) -> ImageRef | Failure | None:
         """Where the image would go; None without a login."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +22,19 @@ from deployer.model import (
     TenantStatus,
 )
 from deployer.names import Digest, ImageId, ImageRef
-from deployer.ports import Account, ContextSummary, Emit, EngineInfo, ImageOrder, Surroundings
+from deployer.ports import (
+    Account,
+    Ahead,
+    ContextSummary,
+    Destination,
+    Emit,
+    EngineInfo,
+    ImageOrder,
+    Surroundings,
+    nobody,
+)
 from deployer.states.flow import State
+from deployer.states.idle import Idle
 
 CRATES = (Crate(name="core", manifest=Path("core/Cargo.toml"), binaries=("systemprompt",)),)
 LOGIN = Login(
@@ -117,9 +128,14 @@ class Neighbours:
         return await self._called("check") or "cargo 1.95.0"
 
     async def build(
-        self, project_root: Path, crates: Sequence[Crate], emit: Emit
+        self,
+        project_root: Path,
+        crates: Sequence[Crate],
+        emit: Emit,
+        built: Callable[[Path], None] = nobody,
     ) -> tuple[Binary, ...] | Failure:
         failure = await self._called("compile")
+        built(project_root / "target/release/systemprompt")
         emit(OutputLine(source="cargo", text="Compiling core"))
         self.damaged_binaries = ()
         path = project_root / "target/release/systemprompt"
@@ -221,6 +237,11 @@ class DirectBuilder(Engine):
             cause = "line 2: RUN executes a command: needs an engine"
             return Failure(phase=State.IMAGING, kind=Kind.NEEDS_ENGINE, cause=cause)
         return None
+
+    def ahead(
+        self, order: ImageOrder, pending: frozenset[str], destination: Destination, emit: Emit
+    ) -> Ahead:
+        return Idle()
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         return await self.of._called("image directly") or await super().build(order, emit)

@@ -27,6 +27,7 @@ from deployer.names import Digest, ImageRef
 from deployer.ports import ImageOrder
 from deployer.sandbox.options import TENANTS
 from deployer.sandbox.up import Sandbox
+from deployer.states.idle import Idle
 from deployer.states.pushing import confirmed
 from deployer.states.world import World
 from tests.servers.cutting import cutting
@@ -291,6 +292,7 @@ def _world(registry: Registry) -> World:
     return World(
         toolchain=unasked,  # type: ignore[arg-type]
         engine=unasked,  # type: ignore[arg-type]
+        ahead=Idle(),
         api=unasked,  # type: ignore[arg-type]
         registry=registry,
         health=unasked,  # type: ignore[arg-type]

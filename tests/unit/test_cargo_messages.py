@@ -1,6 +1,7 @@
 """cargo's lines, good and bad."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from deployer.adapters.cargo.messages import (
     package_name,
     parse,
 )
-from deployer.adapters.cargo.transcript import LockAwaited, Transcript
+from deployer.adapters.cargo.transcript import LockAwaited, Named, Transcript
 from deployer.events import OutputLine, Progress
 
 ARTIFACT = {
@@ -103,11 +104,19 @@ def test_progress_counts_messages_against_the_bar() -> None:
         *transcript.hear_stdout(b'{"reason":"build-script-executed","package_id":"b"}'),
     ]
 
-    assert events == [Progress(what="crates", done=done, total=2) for done in range(3)]
+    moves = [event for event in events if isinstance(event, Progress)]
+    assert moves == [Progress(what="crates", done=done, total=2) for done in range(3)]
 
 
 def test_a_warm_build_has_no_total() -> None:
-    assert list(Transcript().hear_stdout(line())) == [Progress(what="crates", done=1, total=None)]
+    assert Progress(what="crates", done=1, total=None) in Transcript().hear_stdout(line())
+
+
+def test_a_program_is_told_of_as_soon_as_cargo_names_it() -> None:
+    named = Named(Path("/p/target/release/systemprompt"))
+
+    assert named in Transcript().hear_stdout(line())
+    assert named not in Transcript().hear_stdout(line(executable=None))
 
 
 def test_foreign_lines_are_shown_without_their_control_characters() -> None:

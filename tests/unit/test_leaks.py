@@ -2,12 +2,14 @@
 
 import base64
 import os
+import time
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from deployer.adapters.leaks import CHUNK, Leaks
+from deployer.adapters.leaks import CHUNK, CLEAN_MAX, Leaks
+from deployer.adapters.stamp import TICK_SECONDS, Stamp
 from deployer.model import Secret
 
 URL = "postgres://app:s3cret%2Fword@db.example/app"
@@ -69,3 +71,27 @@ def test_a_pipe_in_a_file_s_place_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_the_secrets_do_not_show() -> None:
     assert "s3cret" not in repr(LEAKS)
+
+
+def test_a_file_that_was_clean_is_read_again_once_it_changed(tmp_path: Path) -> None:
+    file, leaks = tmp_path / "program", Leaks([Secret(URL)])
+    file.write_bytes(bytes(2 * CHUNK))
+    time.sleep(2 * TICK_SECONDS)
+    assert not leaks.in_file(file)
+    assert leaks._clean
+    status = file.stat()
+    file.write_bytes(URL.encode() + bytes(2 * CHUNK - len(URL)))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    assert leaks.in_file(file)
+
+
+def test_only_so_many_clean_files_are_remembered(tmp_path: Path) -> None:
+    leaks = Leaks([Secret(URL)])
+    leaks._clean.update({Stamp(1, number, 0, 0, 0, 0): None for number in range(CLEAN_MAX)})
+    file = tmp_path / "program"
+    file.write_bytes(bytes(2 * CHUNK))
+    time.sleep(2 * TICK_SECONDS)
+
+    assert not leaks.in_file(file)
+    assert len(leaks._clean) == CLEAN_MAX

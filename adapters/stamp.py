@@ -1,0 +1,44 @@
+"""Whether a file is still the one that was read: told by its inode, without reading it again."""
+
+import os
+import time
+from typing import Final, NamedTuple, Self
+
+# A file system's clock ticks every few milliseconds: what changed within one tick looks the same.
+_TICK: Final = 50_000_000  # nanoseconds
+TICK_SECONDS: Final = _TICK / 1e9
+
+
+class Stamp(NamedTuple):
+    """What changes with each change of a file."""
+
+    device: int
+    inode: int
+    mode: int
+    size: int  # bytes
+    mtime: int  # nanoseconds since the epoch
+    ctime: int  # nanoseconds since the epoch
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """The stamp of a file with this status."""
+        return cls(
+            status.st_dev,
+            status.st_ino,
+            status.st_mode,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+
+    def is_settled(self) -> bool:
+        """Whether a further change would be seen; by the system's clock, which stamps files, too."""
+        return time.time_ns() > self.ctime + _TICK
+
+
+def settled_at(changed: int) -> float:
+    """From when on, in seconds since the epoch, each further change would be seen.
+
+    `changed`: the last one, in nanoseconds since the epoch.
+    """
+    return (changed + _TICK) / 1e9
