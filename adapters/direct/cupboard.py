@@ -46,11 +46,11 @@ class Cupboard:
         Without `trust_fingerprints` no layer is known: its files are read again.
         """
         self._folder = folder
-        self._trusts = trust_fingerprints
+        self.trusts_fingerprints: Final = trust_fingerprints
 
     def layer(self, fingerprint: str) -> KnownLayer | None:
         """What the sources with this fingerprint came to."""
-        return self._get("layers", fingerprint, KnownLayer) if self._trusts else None
+        return self._get("layers", fingerprint, KnownLayer) if self.trusts_fingerprints else None
 
     def keep_layer(self, fingerprint: str, known: KnownLayer) -> None:
         """Remember it."""

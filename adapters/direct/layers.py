@@ -88,7 +88,8 @@ class Layers:
             return read_failure(error)
         if settled and known is None:
             self._cupboard.keep_layer(mark, KnownLayer(diff_id=diff_id))
-        return Layer(members=members, diff_id=diff_id, size=tar_size(members))
+        trusted = mark if settled and self._cupboard.trusts_fingerprints else ""
+        return Layer(members=members, diff_id=diff_id, size=tar_size(members), mark=trusted)
 
     def _leak(self, root: Path, members: tuple[Member, ...], *, large: bool) -> Failure | None:
         """The failure of the first file that holds a secret.

@@ -1,6 +1,6 @@
 """What an image is made of before it is one. Stored as JSON, so another process can go on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
 from deployer.adapters.context.project_tree import Node
@@ -44,6 +44,8 @@ class Layer:
     members: tuple[Member, ...]
     diff_id: DiffId
     size: int  # bytes of the plain tar
+    # The sources' fingerprint when they were read; "": it would not tell of each later change.
+    mark: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
