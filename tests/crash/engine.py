@@ -3,13 +3,16 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
 import anyio
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from tests.crash.parts import Script, act, named
 
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 WORK_SECONDS: Final = 0.02  # of a build and of a push, so that a kill can hit the middle
@@ -23,18 +26,26 @@ def sha256(data: bytes) -> str:
 
 @dataclass
 class Store:
-    """The registry behind the sandbox's gate: manifests only."""
+    """The registry behind the sandbox's gate."""
 
     manifests: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)  # by digest, of all repositories
 
     def app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(client_max_size=64 << 20)
         app.router.add_get("/v2/", self._root)
         app.router.add_get("/v2/{name:.+}/manifests/{reference}", self._get)
         app.router.add_put("/v2/{name:.+}/manifests/{reference}", self._put)
         app.router.add_post("/v2/{name:.+}/blobs/uploads/", self._begin_upload)
+        app.router.add_put("/v2/{name:.+}/blobs/uploads/{session}", self._upload)
         app.router.add_delete("/v2/{name:.+}/blobs/uploads/{session}", self._end_upload)
+        app.router.add_get("/v2/{name:.+}/blobs/{digest}", self._blob)
         return app
+
+    def shelved(self) -> Iterator[tuple[str, bytes]]:
+        """All that lies here: configurations, layers, manifests."""
+        yield from self.blobs.items()
+        yield from ((sha256(manifest), manifest) for manifest in self.manifests.values())
 
     async def _root(self, _request: web.Request) -> web.Response:
         return web.json_response({}, headers=_REGISTRY)
@@ -42,6 +53,17 @@ class Store:
     async def _begin_upload(self, request: web.Request) -> web.Response:
         headers = {**_REGISTRY, "Location": f"{request.path}1"}
         return web.Response(status=202, headers=headers)
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        blob = await request.read()
+        if sha256(blob) != request.query["digest"]:
+            return web.json_response({"errors": [{"code": "DIGEST_INVALID"}]}, status=400)
+        self.blobs[sha256(blob)] = blob
+        return web.Response(status=201, headers=_REGISTRY)
+
+    async def _blob(self, request: web.Request) -> web.Response:
+        blob = self.blobs.get(request.match_info["digest"])
+        return web.Response(status=404) if blob is None else web.Response(body=blob)
 
     async def _end_upload(self, _request: web.Request) -> web.Response:
         return web.Response(status=204, headers=_REGISTRY)
@@ -62,18 +84,30 @@ class Store:
         return web.Response(status=201, headers=headers)
 
 
+@dataclass(frozen=True)
+class Built:
+    """An image: its configuration and its only layer."""
+
+    configuration: bytes
+    layer: bytes
+
+    @property
+    def id(self) -> str:
+        return sha256(self.configuration)
+
+
 @dataclass
 class StandInEngine:
-    """Builds an image out of any context, and pushes it to the registry that its name says."""
+    """Makes an image out of any context, and pushes it to the registry that its name says."""
 
     session: aiohttp.ClientSession
-    pauses: Mapping[str, float] = field(default_factory=dict)  # seconds, of `build` and `push`
-    images: dict[str, str] = field(default_factory=dict)  # name:tag -> id
+    script: Script = field(default_factory=Script)
+    images: dict[str, Built] = field(default_factory=dict)  # by name:tag
     builds: int = 0
     pushes: int = 0
 
     def app(self) -> web.Application:
-        app = web.Application(client_max_size=64 << 20)
+        app = web.Application(client_max_size=64 << 20, middlewares=[_begun(self.script)])
         version = r"/{api:v[\d.]+}"
         app.router.add_get(version + "/version", self._version)
         app.router.add_get("/version", self._version)
@@ -92,20 +126,23 @@ class StandInEngine:
     async def _build(self, request: web.Request) -> web.StreamResponse:
         self.builds += 1
         try:
-            image = sha256(await request.read())
+            context = await request.read()
         except ConnectionError:
             return web.Response()  # whoever asked was killed
         stream = await _begin(request, {"stream": "Step 1/2 : FROM debian:bookworm-slim\n"})
-        await anyio.sleep(self.pauses.get("build", WORK_SECONDS))
+        await act(self.script.before, "building")
+        await anyio.sleep(self.script.pauses.get("build", WORK_SECONDS))
+        configuration = {"os": "linux", "rootfs": {"diff_ids": [sha256(context)]}}
+        image = Built(json.dumps(configuration).encode(), context)
         self.images[request.query["t"]] = image
-        await _say(stream, {"aux": {"ID": image}})
+        await _say(stream, {"aux": {"ID": image.id}})
         return await _end(stream, {"stream": f"Successfully tagged {request.query['t']}\n"})
 
     async def _inspect(self, request: web.Request) -> web.Response:
         image = self.images.get(request.match_info["name"])
         if image is None:
             return _no_image()
-        found = {"Id": image, "Os": "linux", "Architecture": "amd64", "Size": 42}
+        found = {"Id": image.id, "Os": "linux", "Architecture": "amd64", "Size": 42}
         return web.json_response(found)
 
     async def _history(self, request: web.Request) -> web.Response:
@@ -126,27 +163,75 @@ class StandInEngine:
         if image is None:
             return _no_image()
         stream = await _begin(request, {"status": f"The push refers to repository [{name}]"})
-        await anyio.sleep(self.pauses.get("push", WORK_SECONDS))
-        manifest = json.dumps({"schemaVersion": 2, "config": {"digest": image}}).encode()
-        refused = await self._put(name, tag, manifest, request.headers["X-Registry-Auth"])
-        if refused:
-            return await _end(stream, {"error": refused, "errorDetail": {"message": refused}})
-        digest, size = sha256(manifest), len(manifest)
+        await act(self.script.before, "pushing")
+        await anyio.sleep(self.script.pauses.get("push", WORK_SECONDS))
+        upload = Upload(self.session, name, request.headers["X-Registry-Auth"])
+        pushed = await upload.whole(image, tag)
+        if isinstance(pushed, str):
+            return await _end(stream, {"error": pushed, "errorDetail": {"message": pushed}})
+        digest, size = sha256(pushed), len(pushed)
         await _say(stream, {"status": f"{tag}: digest: {digest} size: {size}"})
         return await _end(stream, {"aux": {"Tag": tag, "Digest": digest, "Size": size}})
 
-    async def _put(self, name: str, tag: str, manifest: bytes, login: str) -> str | None:
-        registry, _, repository = name.partition("/")
-        known = json.loads(base64.urlsafe_b64decode(login))
-        basic = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode()
-        url = f"http://{registry}/v2/{repository}/manifests/{tag}"
-        headers = {"Authorization": f"Basic {basic}", "Content-Type": MANIFEST}
-        async with self.session.put(url, data=manifest, headers=headers) as answer:
-            return None if answer.ok else f"received unexpected HTTP status: {answer.status}"
-
     async def _remove(self, request: web.Request) -> web.Response:
         known = self.images.pop(request.match_info["name"], None)
-        return web.json_response([{"Untagged": known}]) if known else _no_image()
+        return web.json_response([{"Untagged": known.id}]) if known else _no_image()
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One image on its way to a registry."""
+
+    session: aiohttp.ClientSession
+    name: str  # registry/repository
+    login: str  # X-Registry-Auth
+
+    async def whole(self, image: Built, tag: str) -> bytes | str:
+        """The manifest that the registry has then, or the engine's words for why it has none."""
+        parts = (image.configuration, image.layer)
+        digests = [{"digest": sha256(part), "size": len(part)} for part in parts]
+        manifest = json.dumps({"schemaVersion": 2, "config": digests[0], "layers": digests[1:]})
+        try:
+            for part in parts:
+                await self._blob(part)
+            await self._call("PUT", f"manifests/{tag}", manifest.encode())
+        except aiohttp.ClientResponseError as error:
+            return f"received unexpected HTTP status: {error.status}"
+        except aiohttp.ClientConnectorError as error:
+            return f'Get "http://{self.name}": dial tcp: connect: {error.strerror}'
+        except (aiohttp.ClientError, OSError):
+            return f'Put "http://{self.name}": EOF'
+        return manifest.encode()
+
+    async def _blob(self, blob: bytes) -> None:
+        digest = sha256(blob)
+        try:
+            await self._call("HEAD", f"blobs/{digest}")
+        except aiohttp.ClientResponseError as error:
+            if error.status != 404:
+                raise
+            await self._call("POST", "blobs/uploads/")
+            await self._call("PUT", f"blobs/uploads/1?digest={digest}", blob)
+
+    async def _call(self, method: str, path: str, body: bytes | None = None) -> None:
+        registry, _, repository = self.name.partition("/")
+        known = json.loads(base64.urlsafe_b64decode(self.login))
+        basic = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode()
+        headers = {"Authorization": f"Basic {basic}", "Content-Type": MANIFEST}
+        url = f"http://{registry}/v2/{repository}/{path}"
+        async with self.session.request(method, url, data=body, headers=headers) as answer:
+            answer.raise_for_status()
+
+
+def _begun(script: Script) -> Middleware:
+    """Play what comes before a call; the middle is the engine's own."""
+
+    @web.middleware
+    async def begin(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await act(script.before, named(request))
+        return await handler(request)
+
+    return begin
 
 
 def _named(request: web.Request) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The other side of a crash case: the sandbox's own API and registry gate before stand-ins."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 import anyio
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from deployer.sandbox.control import Control
 from deployer.sandbox.deploys import Deploys
@@ -24,6 +23,7 @@ from deployer.sandbox.shelf import Shelf
 from deployer.sandbox.traffic import Traffic
 from deployer.sandbox.up import api_token
 from tests.crash.engine import StandInEngine, Store
+from tests.crash.parts import Part, Script, risen
 
 
 @dataclass
@@ -52,8 +52,15 @@ class Site:
     secrets: tuple[str, ...]  # that must not be found anywhere
     faults: Faults
     session: aiohttp.ClientSession
-    # Seconds that an answer is held back, by the end of its path: `build`, `push`, `deploy`, …
-    pauses: dict[str, float] = field(default_factory=dict)
+    script: Script = field(default_factory=Script)
+    parts: Mapping[str, Part] = field(default_factory=dict)  # api, registry, engine: stand-ins only
+    # What would be found by whoever can read the registry, each under a name of its own.
+    shelved: Callable[[], Iterable[tuple[str, bytes]]] = tuple
+
+    @property
+    def pauses(self) -> dict[str, float]:
+        """Seconds that an answer is held back, by the end of its path: `build`, `deploy`, …"""
+        return self.script.pauses
 
     async def uploaded(self) -> int:
         """Bytes that went to the registry so far."""
@@ -98,7 +105,7 @@ async def stand_in_site(
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(tasks.cancel_scope.cancel)
-        faults, traffic, store = Faults({}), Traffic(), Store()
+        faults, traffic, store, script = Faults({}), Traffic(), Store(), Script()
         logins = Logins(faults, options.login_seconds)
         registry = await stack.enter_async_context(served(store.app(), 0))
         gate = Gate(
@@ -109,7 +116,7 @@ async def stand_in_site(
             traffic=traffic,
             foreign_realm="",
         )
-        door = await stack.enter_async_context(served(gate.app(), 0))
+        door = await stack.enter_async_context(risen(Part(scripted(gate.app(), script))))
         edge = await stack.enter_async_context(served(_healthy(), 0))
         ledger, token = Ledger(folder / "deploys.jsonl"), api_token()
         deploys = Deploys(
@@ -130,12 +137,12 @@ async def stand_in_site(
             faults=faults,
             traffic=traffic,
         )
-        pauses: dict[str, float] = {}
-        app = web.Application(middlewares=[_holding_back(pauses), management.counted])
+        app = web.Application(middlewares=[management.counted])
         app.add_routes([*management.routes(), *Control(faults, ledger, traffic).routes()])
-        api = await stack.enter_async_context(served(app, 0))
+        api = await stack.enter_async_context(risen(Part(scripted(app, script))))
         socket = folder / "engine.sock"
-        await stack.enter_async_context(_on_socket(StandInEngine(session, pauses).app(), socket))
+        engine = Part(StandInEngine(session, script).app(), socket, gives_up=True)
+        await stack.enter_async_context(risen(engine))
         yield Site(
             environment=_environment(f"http://{HOST}:{api.port}", token, f"unix://{socket}"),
             api_url=f"http://{HOST}:{api.port}",
@@ -143,8 +150,16 @@ async def stand_in_site(
             secrets=(token.split(".")[1], "FlyV1-"),
             faults=faults,
             session=session,
-            pauses=pauses,
+            script=script,
+            parts={"api": api, "registry": door, "engine": engine},
+            shelved=store.shelved,
         )
+
+
+def scripted(app: web.Application, script: Script) -> web.Application:
+    """The same, with the script around each answer."""
+    app.middlewares.insert(0, script.middleware())
+    return app
 
 
 def _environment(api_url: str, token: str, engine: str) -> dict[str, str]:
@@ -156,16 +171,6 @@ def _environment(api_url: str, token: str, engine: str) -> dict[str, str]:
     }
 
 
-def _holding_back(pauses: Mapping[str, float]) -> Middleware:
-    @web.middleware
-    async def hold_back(request: web.Request, handler: Handler) -> web.StreamResponse:
-        answer = await handler(request)
-        await anyio.sleep(pauses.get(request.path.rpartition("/")[2], 0.0))
-        return answer
-
-    return hold_back
-
-
 def _healthy() -> web.Application:
     async def answer(_request: web.Request) -> web.Response:
         return web.json_response({"status": "healthy"})
@@ -173,15 +178,3 @@ def _healthy() -> web.Application:
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
     return app
-
-
-@asynccontextmanager
-async def _on_socket(app: web.Application, path: Path) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.UnixSite(runner, str(path)).start()
-        yield
-    finally:
-        with anyio.CancelScope(shield=True):
-            await runner.cleanup()
