@@ -82,14 +82,18 @@ class BuildWatch:
         """Return when patience with the session `pid` is over; `verdict` says why."""
         self.heard()
         self._look = None
+        await self._look_around(pid)
         while self.verdict is None:
-            # A dead network disk would keep the thread for ever, and must not keep us.
-            await to_thread.run_sync(
-                self._sample_disk, abandon_on_cancel=True, limiter=self._thread
-            )
-            await self._look_at(pid)
             await anyio.sleep(self._patience.sample)
+            # Before the verdict: this process may itself have stood still (Ctrl-Z, a closed lid),
+            # and then neither heard nor saw what cargo did meanwhile.
+            await self._look_around(pid)
             self.verdict = self._judge()
+
+    async def _look_around(self, pid: int) -> None:
+        # A dead network disk would keep the thread for ever, and must not keep us.
+        await to_thread.run_sync(self._sample_disk, abandon_on_cancel=True, limiter=self._thread)
+        await self._look_at(pid)
 
     def _judge(self) -> Kind | None:
         if self._locked_seconds() > self._patience.locked:

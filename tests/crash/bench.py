@@ -91,6 +91,7 @@ class Bench:
     state_dir: Path = field(init=False)
     environment: dict[str, str] = field(init=False)
     prefix: Sequence[str] = ()  # before the command: strace and the like
+    module: str = "deployer"  # what is run
     heard: list[str] = field(default_factory=list)  # all that any process ever said
     _count: int = 0
 
@@ -155,7 +156,7 @@ class Bench:
         """Start `deployer WORDS`."""
         self._count += 1
         out, err = (self.folder / f"{stream}.{self._count % 8}" for stream in ("out", "err"))
-        argv = [*self.prefix, sys.executable, "-m", "deployer", "--state-dir", str(self.state_dir)]
+        argv = [*self.prefix, sys.executable, "-m", self.module, "--state-dir", str(self.state_dir)]
         with _fresh(out) as stdout, _fresh(err) as stderr:
             process = await anyio.open_process(
                 [*argv, *words],

@@ -134,7 +134,7 @@ MUTANTS: Final = (
         guard="the fence and the sequence are compared",
         file="adapters/journal/journal.py",
         before="where id = :id and fence = :fence_before and seq = :seq_before and state = :state_before",
-        after="where id = :id and (:fence_before, :seq_before, :state_before) is not null",
+        after="where id = :id and coalesce(:fence_before, :seq_before, :state_before) is not null",
         test="tests/unit/test_journal.py",
     ),
     Mutant(

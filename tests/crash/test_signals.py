@@ -4,7 +4,7 @@ import random
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import anyio
 import pytest
@@ -14,29 +14,12 @@ from deployer.run import Outcome
 from deployer.states.flow import State
 from tests.crash.bench import Bench, Child, Ended, processes_in, until
 from tests.crash.check import check, executed
+from tests.crash.places import HANG, PLACES, hanging
 from tests.crash.site import Site, stand_in_site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 END_SECONDS: Final = 3.0
-HANG: Final = 20.0
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-
-
-class Place(NamedTuple):
-    """Where a run hangs: the line that says so, what holds it, and what is true then."""
-
-    line: str
-    pause: str
-    outcome: Outcome = Outcome.INTERRUPTED
-
-
-PLACES: Final = {
-    State.BUILDING: Place("building       begins", "cargo"),
-    State.IMAGING: Place("imaging        begins", "build"),
-    State.AUTHENTICATING: Place("authenticating begins", "registry-token"),
-    State.PUSHING: Place("pushing        begins", "push"),
-    State.DEPLOYING: Place("asking the Management API", "deploy", Outcome.UNKNOWN),
-}
 
 
 @pytest.fixture
@@ -50,19 +33,6 @@ async def bench(site: Site, tmp_path: Path) -> Bench:
     made = Bench(tmp_path / "bench", site)
     await made.furnish()
     return made
-
-
-async def hanging(bench: Bench, place: Place) -> Child:
-    """A deploy that hangs there."""
-    environment = {"CARGO_CRASH_SECONDS": str(HANG)} if place.pause == "cargo" else {}
-    child = await bench.start("deploy", environment=environment)
-    # The preflight asks for a login, too: that one is not what hangs.
-    assert await until(lambda: "building       begins" in child.err.read_text(), 20)
-    bench.site.pauses[place.pause] = HANG
-    assert await until(lambda: place.line in child.err.read_text(), 20), child.err.read_text()
-    # The line comes a little before the work.
-    await anyio.sleep(0.1)
-    return child
 
 
 async def ended_in_time(child: Child) -> Ended:
