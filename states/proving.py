@@ -22,16 +22,18 @@ class Patience:
 
     world: World
     deadline: float  # monotonic seconds
+    asked: float  # monotonic seconds: when the last look began, whenever its answer was heard
     pause: float = PAUSE_SECONDS
 
     async def wait(self, what: str) -> bool:
-        """Pause; False once the time is up."""
-        left = self.deadline - self.world.clock.monotonic()
+        """Pause before the next look; False once one that began behind the deadline was in vain."""
+        left = self.deadline - self.asked
         if left <= 0:
             return False
         self.world.emit(Waiting(what=what, seconds=left))
         await self.world.clock.sleep(min(self.pause, left))
         self.pause = min(self.pause * PAUSE_GROWTH, PAUSE_CAP)
+        self.asked = self.world.clock.monotonic()
         return True
 
 
@@ -47,7 +49,8 @@ async def prove(run: Run, facts: Facts, world: World) -> Deployment | Failure:
     wait = run.plan.request.wait
     if not wait.wait:
         return deployment
-    patience = Patience(world, world.clock.monotonic() + wait.timeout)
+    now = world.clock.monotonic()
+    patience = Patience(world, now + wait.timeout, now)
     ready = await until_ready(run, facts, deployment, patience)
     if isinstance(ready, Failure):
         return ready

@@ -63,8 +63,9 @@ async def confirmed(
     """The digest, once the registry itself shows it under the tag."""
     deadline = world.clock.monotonic() + VISIBLE_SECONDS
     while True:
+        asked = world.clock.monotonic()  # whoever stood still meanwhile hears an old answer
         seen = await world.registry.digest(target, login)
-        if seen is not None or world.clock.monotonic() >= deadline:
+        if seen is not None or asked >= deadline:
             break
         world.emit(Waiting(what=f"the registry to show {target.tag}", seconds=VISIBLE_SECONDS))
         await world.clock.sleep(VISIBLE_PAUSE)

@@ -31,8 +31,10 @@ async def settle(
         phase=State.DEPLOYING, kind=Kind.POST_OPEN, cause="the process ended before an answer came"
     )
     while True:
-        status = await world.api.status(run.plan.request.tenant)
+        # When it was asked, not when it was heard: a process that stood still in between (Ctrl-Z)
+        # hears an answer of before, and the server may have begun since.
         left = deadline - world.clock.monotonic()
+        status = await world.api.status(run.plan.request.tenant)
         match reading(intent, status, _capabilities(world), unique=_has_own_tag(run, intent)):
             case Trace.FOUND:
                 assert isinstance(status, TenantStatus)  # noqa: S101  # what FOUND means

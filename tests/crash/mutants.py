@@ -66,6 +66,15 @@ MUTANTS: Final = (
         test="tests/unit/test_driver.py",
     ),
     Mutant(
+        guard="an answer as old as a pause does not end the settle window",
+        file="states/settling.py",
+        before="        left = deadline - world.clock.monotonic()\n"
+        "        status = await world.api.status(run.plan.request.tenant)\n",
+        after="        status = await world.api.status(run.plan.request.tenant)\n"
+        "        left = deadline - world.clock.monotonic()\n",
+        test="tests/crash/test_pause.py -k settle_window",
+    ),
+    Mutant(
         guard="one key a run",
         file="states/deploying.py",
         before="        key=run.plan.key + suffix,",
@@ -277,6 +286,13 @@ MUTANTS: Final = (
         before="MOVES_MAX: Final = 30",
         after="MOVES_MAX: Final = 30_000",
         test="tests/unit/test_guards.py -k again_and_again",
+    ),
+    Mutant(
+        guard="who stood still looks at cargo before it calls it silent",
+        file="adapters/cargo/watch.py",
+        before="            await self._look_around(pid)\n            self.verdict = self._judge()\n",
+        after="            self.verdict = self._judge()\n            await self._look_around(pid)\n",
+        test="tests/crash/test_pause.py::test_a_pause_beyond_every_deadline_ends_in_done[building]",
     ),
     Mutant(
         guard="a build's processes end with the tool",

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -124,3 +125,76 @@ async def taken_over(bench: Bench) -> Run:
         return await journal.take_over(run)
     finally:
         await journal.aclose()
+
+
+@dataclass
+class Asleep:
+    """Stops a tool in the moment in which it has asked for the status of its POST."""
+
+    site: Site
+    child: Child | None = None
+    fell_asleep: anyio.Event = field(default_factory=anyio.Event)
+
+    async def after_the_post(self) -> None:
+        self.site.script.before["status"] = self.now
+
+    async def now(self) -> None:
+        assert self.child is not None
+        stop(self.child)
+        self.fell_asleep.set()
+
+
+async def delivered(bench: Bench) -> None:
+    """A proxy in between lets go of the POST at last."""
+    run = bench.newest()
+    assert run is not None
+    assert run.intent is not None
+    token = bench.site.environment["SYSTEMPROMPT_API_TOKEN"]
+    url = f"{bench.site.api_url}/api/v1/tenants/{bench.tenant.id}/deploy"
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": run.intent.key}
+    async with bench.site.session.post(
+        url, json={"image": run.intent.image}, headers=headers
+    ) as it:
+        assert it.ok
+
+
+async def test_a_look_that_is_as_old_as_the_pause_is_no_look_behind_the_settle_window(
+    bench: Bench,
+) -> None:
+    (bench.project / "deployer.toml").write_text('version = 1\n[deploy]\nsettle = "2s"\n')
+    asleep = Asleep(bench.site)
+    await bench.run("deploy")  # only who runs an image can name it
+    bench.site.faults.switch_on("ignore-keys")
+    bench.site.faults.switch_on("deploy-refused-before", 1)
+    bench.site.script.before["deploy"] = asleep.after_the_post
+    asleep.child = await bench.start("deploy", "--new")
+    with anyio.fail_after(20):
+        await asleep.fell_asleep.wait()
+
+    # The answer to that look says that nothing was deployed; it waits to be read.
+    await anyio.sleep(2.2)
+    await delivered(bench)
+    go_on(asleep.child)
+    ended = await asleep.child.within(WHOLE)
+
+    assert check(bench, ended) == []
+    assert len(executed(bench)) == 2
+
+
+async def test_a_look_that_is_as_old_as_the_pause_is_not_the_last_one_at_a_new_image(
+    bench: Bench,
+) -> None:
+    asleep = Asleep(bench.site)
+    bench.site.faults.switch_on("status-pending-forever")
+    bench.site.script.before["deploy"] = asleep.after_the_post
+    asleep.child = await bench.start("deploy", "--wait-timeout", "2s")
+    with anyio.fail_after(20):
+        await asleep.fell_asleep.wait()
+
+    await anyio.sleep(2.2)
+    bench.site.faults.switch_off()
+    go_on(asleep.child)
+    ended = await asleep.child.within(WHOLE)
+
+    assert check(bench, ended) == []
+    assert len(executed(bench)) == 1
