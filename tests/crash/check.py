@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from deployer import history
 from deployer.adapters.journal.file import NAME
+from deployer.failures import Kind
 from deployer.run import RunRecord
 from deployer.states.flow import FINAL, MOVES, Event, State
 from tests.crash.bench import DATABASE_PASSWORD, Bench, Ended
@@ -40,6 +41,21 @@ def check(bench: Bench, last: Ended | None = None, *, since: int = 0) -> list[st
     if bench.is_locked():
         found.append("V6 the lock is held by nobody alive")
     return found
+
+
+def ended_as(bench: Bench, ended: Ended, kind: Kind, code: int) -> list[str]:
+    """What is wrong with how a run failed: V1 with this kind, and V12 with this exit code."""
+    run = bench.newest()
+    found = run.failure.kind if run and run.failure else None
+    last = f"next: deployer resume {run.id if run else ''}"
+    wrong = []
+    if found is not kind:
+        wrong.append(f"V1 failed with {found}, not with {kind}: {ended.err[-1500:]}")
+    if kind.resolution not in ended.err:
+        wrong.append(f"V1 says nothing like {kind.resolution!r}: {ended.err[-600:]}")
+    if (ended.code, last in ended.err) != (code, True):
+        wrong.append(f"V12 exit code {ended.code}, not {code}: {ended.err[-600:]}")
+    return wrong
 
 
 def executed(bench: Bench) -> list[dict[str, Any]]:

@@ -28,6 +28,11 @@ class Part:
     _runner: web.AppRunner = field(init=False)
     _site: web.BaseSite | None = None
 
+    @property
+    def lives(self) -> bool:
+        """Whether it listens."""
+        return self._site is not None
+
     async def rise(self) -> None:
         """Listen; nothing happens if it does already."""
         if self._site is None:
