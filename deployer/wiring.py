@@ -9,7 +9,7 @@ from deployer.adapters.context.build_context import BuildContext
 from deployer.adapters.database import DatabaseHost
 from deployer.adapters.direct.builder import DirectBuilder
 from deployer.adapters.direct.cupboard import Cupboard
-from deployer.adapters.docker.engine import Docker
+from deployer.adapters.docker.late import LateEngine
 from deployer.adapters.git import Git
 from deployer.adapters.http.client import Http
 from deployer.adapters.http.health import PublicUrl
@@ -22,7 +22,7 @@ from deployer.adapters.text import Scrubber
 from deployer.errors import DeployError
 from deployer.failures import Failure
 from deployer.model import Secret
-from deployer.ports import Adapters, Surroundings
+from deployer.ports import Adapters, Engine, Surroundings
 from deployer.settings.access import UndecodableTokenError, expires_at
 from deployer.settings.values import Settings
 
@@ -53,7 +53,7 @@ def wired(settings: Settings) -> Adapters:
             leaks=leaks,
         ),
         context=context,
-        engine=Docker(context=context, endpoint=settings.docker_host, leaks=leaks),
+        engine=LateEngine(settings.docker_host, lambda: _docker(settings, context, leaks)),
         direct=DirectBuilder(
             blobs,
             cupboard=Cupboard(
@@ -85,6 +85,12 @@ def wired(settings: Settings) -> Adapters:
             environment=settings.environment,
         ),
     )
+
+
+def _docker(settings: Settings, context: BuildContext, leaks: Leaks) -> Engine:
+    from deployer.adapters.docker.engine import Docker  # noqa: PLC0415  # aiodocker: 0.2 s
+
+    return Docker(context=context, endpoint=settings.docker_host, leaks=leaks)
 
 
 def _end_of(token: Secret) -> float | None:

@@ -1,6 +1,5 @@
 """One connection to the engine: opened for one operation, and really ended with it."""
 
-import errno
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ import aiohttp
 import anyio
 from aiohttp.http_exceptions import HttpProcessingError
 
+from deployer.adapters.docker.knock import NOT_FOUND, unanswered
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
 from deployer.names import ImageId, ImageRef, parse_image_id
@@ -48,15 +48,6 @@ _BAD_ADDRESS: Final = (
     ValueError,
     OSError,
 )
-
-_BY_ERRNO: Final = {
-    errno.ENOENT: Kind.ENGINE_DOWN,
-    errno.ECONNREFUSED: Kind.ENGINE_DOWN,
-    errno.EACCES: Kind.ENGINE_FORBIDDEN,
-    errno.EPERM: Kind.ENGINE_FORBIDDEN,
-    errno.ENOTDIR: Kind.ENGINE_CONTEXT,
-    errno.ENOTSOCK: Kind.ENGINE_CONTEXT,
-}
 
 
 class EndpointError(ValueError):
@@ -216,7 +207,7 @@ def client_failure(error: Exception, phase: State, died: Kind) -> Failure:
 def _classified(error: Exception, died: Kind) -> tuple[Kind, str]:
     match error:
         case NoEndpointError():
-            return Kind.ENGINE_DOWN, "no engine's socket was found, and DOCKER_HOST is not set"
+            return Kind.ENGINE_DOWN, NOT_FOUND
         case EndpointError():
             return Kind.ENGINE_CONTEXT, str(error)
         case aiodocker.DockerError(status=status) if status == _NO_CONNECTION:
@@ -236,9 +227,7 @@ def _unconnected(error: aiodocker.DockerError, died: Kind) -> tuple[Kind, str]:
         case aiohttp.ClientSSLError() | aiohttp.ClientConnectorDNSError():
             return Kind.ENGINE_CONTEXT, error.message
         case aiohttp.ClientConnectorError(os_error=cause):
-            kind = _BY_ERRNO.get(cause.errno or 0, Kind.ENGINE_DOWN)
             # The client names the address, and then says the same again in brackets.
-            address = error.message.partition(" [")[0].rpartition(" ")[2]
-            return kind, f"no engine answers at {address}: {cause.strerror or cause}"
+            return unanswered(error.message.partition(" [")[0].rpartition(" ")[2], cause)
     # It was connected, and then lost: while the context was sent, for example.
     return died, error.message

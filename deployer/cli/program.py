@@ -89,7 +89,7 @@ async def open_deployer(
     """The real one."""
     from anyio.to_thread import run_sync  # noqa: PLC0415
 
-    # aiodocker and httpx take a third of a second; beside a thread, the loop still hears signals.
+    # httpx and its like take a fifth of a second; beside a thread, the loop still hears signals.
     await run_sync(import_module, "deployer.wiring")
     from deployer.api import Deployer  # noqa: PLC0415
 

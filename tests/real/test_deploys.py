@@ -102,6 +102,22 @@ def test_skip_push_works_with_cargo_gone_and_the_engine_stopped(
     assert entered(again) == dict.fromkeys(WORKING[:-1], 0) | {"deploying": 1}
 
 
+@pytest.mark.parametrize(
+    ("host", "argv"), [("unix:///nobody", ()), (None, ("--builder", "direct"))], ids=str
+)
+def test_a_deploy_without_an_engine_imports_nothing_of_one(
+    cli: CommandLine, host: str | None, argv: tuple[str, ...]
+) -> None:
+    env = {**cli.env, **({"DOCKER_HOST": host} if host else {}), "PYTHONPROFILEIMPORTTIME": "1"}
+
+    ended = CommandLine(cli.project, env)("deploy", *argv)
+
+    assert_done(ended)
+    imported = {line.rpartition("|")[2].strip() for line in ended.talk.splitlines()}
+    assert "deployer.adapters.direct.builder" in imported
+    assert imported.isdisjoint({"aiodocker", "aiohttp"})
+
+
 # -- Each of the document's seven errors, provoked for real
 
 
