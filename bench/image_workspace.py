@@ -57,16 +57,25 @@ def write_project(root: Path, sizes: Sizes) -> None:
     release = root / "target/release"
     release.mkdir(parents=True)
     for name, megabytes in sizes.binaries.items():
-        with (release / name).open("wb") as file:
-            left = megabytes * MEGABYTE
-            while left > 0:
-                left -= file.write(next(code)[:left])
+        _fill(release / name, megabytes * MEGABYTE, code)
         (release / name).chmod(0o755)
     _write_many(root / "core/web/dist", sizes.web_files, ".js", 29_000)
     (root / "core/web/dist/index.html").write_text("<!doctype html><title>bench</title>")
     _write_many(root / "services", sizes.services, ".yml", 3_500)
     (root / "Dockerfile").write_text(DOCKERFILE)
     (root / ".dockerignore").write_text(IGNORE)
+
+
+def write_code(path: Path, megabytes: int) -> int:
+    """Leave machine code in `path`; its size in bytes."""
+    _fill(path, megabytes * MEGABYTE, _machine_code())
+    return megabytes * MEGABYTE
+
+
+def _fill(path: Path, left: int, code: Iterator[bytes]) -> None:
+    with path.open("wb") as file:
+        while left > 0:
+            left -= file.write(next(code)[:left])
 
 
 def sources(root: Path) -> Iterator[Path]:
