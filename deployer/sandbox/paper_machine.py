@@ -7,17 +7,21 @@ import json
 import posixpath
 import tarfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+import aiohttp
 from aiohttp import web
-from anyio import to_thread
+from anyio import from_thread, to_thread
 
 from deployer.sandbox.options import Tenant
 from deployer.sandbox.shelf import Shelf, ShelfError
 
 _HEALTH: Final = ("/health", "/api/v1/health")
 _EXECUTE: Final = 0o111
+_PIECE: Final = 1 << 18  # bytes
 _BROKEN: Final = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error)
 
 
@@ -69,8 +73,7 @@ class PaperMachine:
             raise _Unsound("config and manifest differ in their layers")
         modes: dict[str, int] = {}
         for layer, diff_id in zip(manifest["layers"], diff_ids, strict=True):
-            packed = await self._blob(repository, layer)
-            modes |= await to_thread.run_sync(_modes, packed, diff_id)
+            modes |= await self._modes(repository, str(layer["digest"]), diff_id)
         program = _program(config["config"])
         if not modes.get(program.lstrip("/"), 0) & _EXECUTE:
             raise _Unsound(f"it has no executable {program}")
@@ -80,17 +83,54 @@ class PaperMachine:
         digest = str(described["digest"])
         return await self.shelf.blob(repository, f"blobs/{digest}", digest)
 
+    async def _modes(self, repository: str, digest: str, diff_id: str) -> dict[str, int]:
+        """The modes of a layer's members by path. Layers are large: none is held as a whole."""
+        async with self.shelf.stream(repository, digest) as content:
+            return await to_thread.run_sync(_read_layer, content, digest, diff_id)
 
-def _modes(packed: bytes, diff_id: str) -> dict[str, int]:
-    """The modes of a layer's members by path. Blocks."""
+
+class _Summed(io.RawIOBase):
+    """Reads on, and keeps the digest of what was read."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._sum = hashlib.sha256()
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        # At its end aiohttp wants to be left alone: it warns of a loop at the sixth question.
+        data = b"" if self._ended else self._read(len(buffer))
+        self._ended = not data
+        self._sum.update(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def digest(self) -> str:
+        """The digest of all there is: reads to the end."""
+        while self.read(_PIECE):
+            pass
+        return f"sha256:{self._sum.hexdigest()}"
+
+
+def _read_layer(content: aiohttp.StreamReader, digest: str, diff_id: str) -> dict[str, int]:
+    packed = _Summed(partial(from_thread.run, content.read))
+    buffered = io.BufferedReader(packed, _PIECE)
     try:
-        plain = gzip.decompress(packed)
-        if f"sha256:{hashlib.sha256(plain).hexdigest()}" != diff_id:
-            raise _Unsound(f"a layer unpacks to something else than {diff_id}")
-        with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
-            return {posixpath.normpath(each.name): each.mode for each in tar}
+        with gzip.GzipFile(fileobj=buffered) as unpacked:
+            plain = _Summed(unpacked.read)
+            with tarfile.open(fileobj=plain, mode="r|") as tar:
+                modes = {posixpath.normpath(each.name): each.mode for each in tar}
+            found = plain.digest()
     except _BROKEN as error:
         raise _Unsound(f"the layer {diff_id} cannot be read: {error}") from error
+    if packed.digest() != digest:
+        raise _Unsound(f"the registry sends something else than {digest}")
+    if found != diff_id:
+        raise _Unsound(f"a layer unpacks to something else than {diff_id}")
+    return modes
 
 
 def _program(config: dict[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """The registry seen from inside, without the gate: which images there are."""
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,6 +55,18 @@ class Shelf:
         if not answer.ok or f"sha256:{hashlib.sha256(data).hexdigest()}" != digest:
             raise ShelfError(f"the registry does not have {digest}")
         return data
+
+    @asynccontextmanager
+    async def stream(self, repository: str, digest: str) -> AsyncIterator[aiohttp.StreamReader]:
+        """A blob as it comes; the caller checks it. Raises ShelfError."""
+        url = f"http://{self.address}/v2/{repository}/blobs/{digest}"
+        try:
+            async with self.session.get(url) as answer:
+                if not answer.ok:
+                    raise ShelfError(f"the registry does not have {digest}")
+                yield answer.content
+        except aiohttp.ClientError as error:
+            raise ShelfError(f"the registry does not answer: {error}") from error
 
     async def keep(self, repository: str, data: bytes) -> str:
         """Upload a blob; return its digest. Raises ShelfError."""
