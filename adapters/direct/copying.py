@@ -1,4 +1,9 @@
-"""What one COPY puts into an image: dockerd's rules (20.10, the classic builder). Pure."""
+"""What one COPY puts into an image: dockerd's rules (20.10). Pure.
+
+The engine path builds with the classic builder (aiodocker asks for no other), `docker build` of
+today with BuildKit. What comes out the same in both is done here; where the two differ, nobody could
+tell which one was meant, and the line is refused. tests/real/test_direct_equality.py asks both.
+"""
 
 import posixpath
 import re
@@ -19,6 +24,7 @@ LINK_MODE: Final = 0o777
 _ID: Final = re.compile(r"\d{1,10}")
 _ID_MAX: Final = 2**31 - 1
 _MODE: Final = re.compile(r"0?[0-7]{3,4}")
+_ROOT: Final = ("", "0", "root", "0:0", "root:root", "0:root", "root:0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +67,13 @@ class Copying:
         layer.make_parents(path, None)
         if path and not self._tree.is_directory(path):
             layer.put(_directory(path))
-        return layer.finished(None)
+        made = layer.finished(None)
+        user = str(settings.config.get("User") or "")
+        if made and user not in _ROOT:
+            # Root's in the classic builder, the user's in BuildKit.
+            why = f"who owns /{made[0].path} after USER {user} differs between builders"
+            raise RefusedError(step.line, f"{why}: put WORKDIR before USER, or use an engine")
+        return made
 
     def _sources(self, written: str, line: int) -> list[str]:
         path = context_path(written)
@@ -89,7 +101,12 @@ class Copying:
     def _place_directory(
         self, directory: str, target: str, layer: "_Layer", owner: _Owner | None
     ) -> None:
-        # dockerd gives --chown to the directory that is copied, not to those above it.
+        above = self._tree.missing_parents(target, layer.line)
+        if above and owner not in (None, _Owner()):
+            # Root's in the classic builder, --chown's in BuildKit; above a file --chown's in both.
+            why = f"who owns /{above[-1]} under --chown differs between builders"
+            remedy = f"put WORKDIR /{above[-1]} before it, or use an engine"
+            raise RefusedError(layer.line, f"{why}: {remedy}")
         layer.make_parents(target, None)
         if not self._tree.is_directory(target):
             layer.put(_owned(_directory(target), owner or _Owner()))

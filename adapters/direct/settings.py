@@ -47,7 +47,7 @@ class Settings:
         return str(self.config.get("WorkingDir") or "/")
 
     def word(self, text: str, line: int) -> str:
-        """`text` with the variables that are set here. ENV wins over ARG."""
+        """`text` with the variables that are set here. A later ENV wins over ARG."""
         return expanded(text, self._args | self._env, self._escape, line)
 
     def apply(self, step: Instruction) -> None:
@@ -63,10 +63,14 @@ class Settings:
         for word in step.words:
             name, given, default = word.partition("=")
             refuse_platform(name, step.line)
-            if given:
-                self._args[name] = self.word(default, step.line)
-            elif name in self._global_args:
-                self._args[name] = self._global_args[name]
+            value = self.word(default, step.line) if given else self._global_args.get(name)
+            if value is None:
+                continue
+            if self._env.get(name, value) != value:
+                # ENV's value goes on in the classic builder, ARG's in BuildKit.
+                why = f"ARG {name} is an ENV already, and which one wins differs between builders"
+                raise RefusedError(step.line, f"{why}: needs an engine")
+            self._args[name] = value
 
     def _pairs(self, step: Instruction) -> dict[str, str]:
         # One line sees the variables as they were before it.
