@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import anyio
 import pytest
@@ -116,6 +117,43 @@ def test_a_deploy_without_an_engine_imports_nothing_of_one(
     imported = {line.rpartition("|")[2].strip() for line in ended.talk.splitlines()}
     assert "deployer.adapters.direct.builder" in imported
     assert imported.isdisjoint({"aiodocker", "aiohttp"})
+
+
+def test_the_direct_builder_sends_layers_while_cargo_still_runs(
+    cli: CommandLine, sandbox: Sandbox
+) -> None:
+    set_version(cli.project, f"ahead-{os.urandom(4).hex()}")  # something to compile
+    page = cli.project / "core/web/dist/page.html"
+    page.write_text(os.urandom(4).hex())  # and something that needs no cargo
+    before: list[str] = []
+    forget_requests(sandbox)
+
+    ended = cli(
+        *("deploy", "--builder", "direct"), when={"imaging": lambda: before.extend(sent(sandbox))}
+    )
+
+    assert_done(ended)
+    assert "PATCH" in before
+    assert "PUT manifest" not in before
+    layers = (cli.project / ".systemprompt/Dockerfile").read_text().count("\nCOPY ") + 1  # the base's
+    assert sent(sandbox).count("PATCH") <= layers  # none is sent twice
+    assert executed(sandbox, ended.document["image"]) == 1
+
+
+def forget_requests(sandbox: Sandbox) -> None:
+    request = Request(f"{sandbox.api_url}/__sandbox/log", method="DELETE")  # loopback
+    urlopen(request).close()
+
+
+def sent(sandbox: Sandbox) -> list[str]:
+    """What the registry was asked since `forget_requests`, in order."""
+    with urlopen(f"{sandbox.api_url}/__sandbox/log") as answer:  # loopback
+        requests = json.load(answer)["requests"]
+    return [
+        f"{each['method']} manifest" if "/manifests/" in each["path"] else each["method"]
+        for each in requests
+        if each["where"] == "registry"
+    ]
 
 
 # -- Each of the document's seven errors, provoked for real
