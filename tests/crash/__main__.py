@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 
+from deployer.run import Builder
 from tests.crash.bench import Bench
 from tests.crash.kills import Killer, Totals, kill_until
 from tests.crash.real import new_version, real_bench
@@ -27,16 +28,21 @@ def say(line: str) -> None:
 
 
 async def stand_ins(kills: int, seed: str, folder: Path) -> Totals:
-    """Random kills against stand-ins for cargo, engine and registry."""
+    """Random kills against stand-ins for cargo, engine and registry; each builder has its worker."""
     whole = Totals(seed)
 
     async def work(number: int) -> None:
         place = folder / f"w{number}"
         async with stand_in_site(place / "site", work_seconds=0.05) as site:
-            bench = Bench(place / "bench", site)
+            bench = Bench(place / "bench", site, builder=tuple(Builder)[number % 2])
             await bench.furnish()
             totals = Totals(seed)
-            killer = Killer(bench, random.Random(f"{seed}/{number}"), totals)
+            killer = Killer(
+                bench,
+                random.Random(f"{seed}/{number}"),
+                totals,
+                before_each=partial(another_pace, bench),
+            )
             share = kills // WORKERS + (number < kills % WORKERS)
             await kill_until(share, killer, partial(_progress, number))
             whole.add(totals)
@@ -47,6 +53,17 @@ async def stand_ins(kills: int, seed: str, folder: Path) -> Totals:
     return whole
 
 
+async def another_pace(bench: Bench, number: int) -> None:
+    """Let cargo have work in each second case: then layers are sent meanwhile."""
+    bench.environment["CARGO_CRASH_SECONDS"] = "0.5" if number % 2 else "0.03"
+
+
+async def another_builder(bench: Bench, number: int) -> None:
+    """Take turns, each time with something to compile."""
+    bench.environment["DEPLOYER_BUILDER"] = tuple(Builder)[number % 2]
+    await new_version(bench, number)
+
+
 async def nothing_stood_in(kills: int, seed: str, folder: Path) -> Totals:
     """Random kills with real cargo, engine and registry."""
     totals = Totals(seed)
@@ -55,7 +72,7 @@ async def nothing_stood_in(kills: int, seed: str, folder: Path) -> Totals:
             bench,
             random.Random(seed),
             totals,
-            before_each=partial(new_version, bench),
+            before_each=partial(another_builder, bench),
         )
         await kill_until(kills, killer, partial(_progress, 0))
     return totals

@@ -15,7 +15,7 @@ from anyio.abc import Process
 from deployer import history
 from deployer.adapters.journal.lock import is_locked
 from deployer.adapters.journal.reader import lock_path
-from deployer.run import Run, RunRecord
+from deployer.run import Builder, Run, RunRecord
 from deployer.sandbox.options import TENANTS, Tenant
 from tests.crash import cargo
 from tests.crash.site import Site
@@ -24,7 +24,12 @@ ROOT: Final = Path(os.environ.get("CRASH_TREE", Path(__file__).parents[2]))  # w
 DATABASE_PASSWORD: Final = "canary-of-the-database"
 GONE_SECONDS: Final = 3.0  # after which nothing of an ended process may be left
 _FILES: Final = {
-    ".systemprompt/Dockerfile": "FROM debian:bookworm-slim\nCOPY target/release/systemprompt /app/\n",
+    ".systemprompt/Dockerfile": (
+        "FROM debian:bookworm-slim\n"
+        "COPY target/release/systemprompt /app/\n"
+        "COPY services/ /app/services/\n"
+    ),
+    "services/config.yaml": "tenant: {id}\n",
     ".systemprompt/tenants.json": '{{"tenants": [{{"id": "{id}", "name": "{id}", "app_id": "{app}"}}]}}',
     ".systemprompt/profiles/prod/profile.yaml": "target: cloud\ncloud:\n  tenant_id: {id}\n",
     "Cargo.toml": "[workspace]\nmembers = []\n",
@@ -88,6 +93,7 @@ class Bench:
     folder: Path
     site: Site
     tenant: Tenant = TENANTS[0]
+    builder: Builder = Builder.ENGINE
     state_dir: Path = field(init=False)
     environment: dict[str, str] = field(init=False)
     prefix: Sequence[str] = ()  # before the command: strace and the like
@@ -107,6 +113,7 @@ class Bench:
             "CARGO_CRASH_LOG": str(self.cargo_log),
             "DATABASE_URL": f"postgres://u:{DATABASE_PASSWORD}@127.0.0.1:1/x",
             "DEPLOYER_TENANT": self.tenant.id,
+            "DEPLOYER_BUILDER": self.builder,
             "CI": "1",
         }
 

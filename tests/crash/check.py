@@ -143,7 +143,7 @@ def _sound_files(bench: Bench) -> Iterator[str]:
     if verdict != "ok":
         yield f"V9 {verdict}"
     expected = re.compile(
-        rf"{re.escape(NAME)}(-wal|-shm)?|journal\.lock|[0-9a-f]{{32}}\.(lock|queue)"
+        rf"{re.escape(NAME)}(-wal|-shm)?|journal\.lock|images|[0-9a-f]{{32}}\.(lock|queue)"
     )
     strange = [path.name for path in bench.state_dir.iterdir() if not expected.fullmatch(path.name)]
     # Empty: a temporary file takes its name away before anything is written to it.
@@ -157,7 +157,8 @@ def _secrets(bench: Bench) -> Iterator[str]:
     """V8 and V10, in what the journal holds and what was said lately."""
     secrets = [DATABASE_PASSWORD.encode(), *(each.encode() for each in bench.site.secrets)]
     said = [*bench.folder.glob("out.*"), *bench.folder.glob("err.*")]
-    for path in (*bench.state_dir.glob("*"), *said):
+    kept = (path for path in bench.state_dir.rglob("*") if path.is_file())
+    for path in (*kept, *said):
         content = path.read_bytes()
         if any(secret in content for secret in secrets):
             yield f"V8 a secret is in {path.name}"

@@ -30,6 +30,7 @@ class Store:
 
     manifests: dict[tuple[str, str], bytes] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)  # by digest, of all repositories
+    uploads: dict[str, bytearray] = field(default_factory=dict)  # that have begun
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
@@ -37,6 +38,8 @@ class Store:
         app.router.add_get("/v2/{name:.+}/manifests/{reference}", self._get)
         app.router.add_put("/v2/{name:.+}/manifests/{reference}", self._put)
         app.router.add_post("/v2/{name:.+}/blobs/uploads/", self._begin_upload)
+        app.router.add_get("/v2/{name:.+}/blobs/uploads/{session}", self._stands)
+        app.router.add_patch("/v2/{name:.+}/blobs/uploads/{session}", self._append)
         app.router.add_put("/v2/{name:.+}/blobs/uploads/{session}", self._upload)
         app.router.add_delete("/v2/{name:.+}/blobs/uploads/{session}", self._end_upload)
         app.router.add_get("/v2/{name:.+}/blobs/{digest}", self._blob)
@@ -51,11 +54,23 @@ class Store:
         return web.json_response({}, headers=_REGISTRY)
 
     async def _begin_upload(self, request: web.Request) -> web.Response:
-        headers = {**_REGISTRY, "Location": f"{request.path}1"}
+        session = str(len(self.uploads) + 1)
+        self.uploads[session] = bytearray()
+        headers = {**_REGISTRY, "Location": f"{request.path}{session}"}
         return web.Response(status=202, headers=headers)
 
+    async def _stands(self, request: web.Request) -> web.Response:
+        size = len(self.uploads[request.match_info["session"]])
+        headers = {**_REGISTRY, "Location": request.path, "Range": f"0-{max(0, size - 1)}"}
+        return web.Response(status=204, headers=headers)
+
+    async def _append(self, request: web.Request) -> web.Response:
+        async for piece in request.content.iter_any():
+            self.uploads[request.match_info["session"]] += piece
+        return web.Response(status=202, headers={**_REGISTRY, "Location": request.path})
+
     async def _upload(self, request: web.Request) -> web.Response:
-        blob = await request.read()
+        blob = bytes(self.uploads[request.match_info["session"]]) + await request.read()
         if sha256(blob) != request.query["digest"]:
             return web.json_response({"errors": [{"code": "DIGEST_INVALID"}]}, status=400)
         self.blobs[sha256(blob)] = blob
@@ -210,10 +225,10 @@ class Upload:
         except aiohttp.ClientResponseError as error:
             if error.status != 404:
                 raise
-            await self._call("POST", "blobs/uploads/")
-            await self._call("PUT", f"blobs/uploads/1?digest={digest}", blob)
+            session = (await self._call("POST", "blobs/uploads/")).rpartition("/")[2]
+            await self._call("PUT", f"blobs/uploads/{session}?digest={digest}", blob)
 
-    async def _call(self, method: str, path: str, body: bytes | None = None) -> None:
+    async def _call(self, method: str, path: str, body: bytes | None = None) -> str:
         registry, _, repository = self.name.partition("/")
         known = json.loads(base64.urlsafe_b64decode(self.login))
         basic = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode()
@@ -221,6 +236,7 @@ class Upload:
         url = f"http://{registry}/v2/{repository}/{path}"
         async with self.session.request(method, url, data=body, headers=headers) as answer:
             answer.raise_for_status()
+            return answer.headers.get("Location", "")
 
 
 def _begun(script: Script) -> Middleware:

@@ -22,8 +22,9 @@ from deployer.sandbox.options import TENANTS, Contract, Options
 from deployer.sandbox.shelf import Shelf
 from deployer.sandbox.traffic import Traffic
 from deployer.sandbox.up import api_token
-from tests.crash.engine import StandInEngine, Store
+from tests.crash.engine import StandInEngine, Store, sha256
 from tests.crash.parts import Part, Script, risen
+from tests.fakes.direct import base_image
 
 
 @dataclass
@@ -107,6 +108,7 @@ async def stand_in_site(
         stack.callback(tasks.cancel_scope.cancel)
         faults, traffic, store, script = Faults({}), Traffic(), Store(), Script()
         logins = Logins(faults, options.login_seconds)
+        _put_base(store)
         registry = await stack.enter_async_context(served(store.app(), 0))
         gate = Gate(
             upstream=f"{HOST}:{registry.port}",
@@ -144,7 +146,10 @@ async def stand_in_site(
         engine = Part(StandInEngine(session, script).app(), socket, gives_up=True)
         await stack.enter_async_context(risen(engine))
         yield Site(
-            environment=_environment(f"http://{HOST}:{api.port}", token, f"unix://{socket}"),
+            environment={
+                **_environment(f"http://{HOST}:{api.port}", token, f"unix://{socket}"),
+                "DEPLOYER_BASE_REGISTRY": f"{HOST}:{registry.port}",
+            },
             api_url=f"http://{HOST}:{api.port}",
             ledger=ledger.path,
             secrets=(token.split(".")[1], "FlyV1-"),
@@ -160,6 +165,14 @@ def scripted(app: web.Application, script: Script) -> web.Application:
     """The same, with the script around each answer."""
     app.middlewares.insert(0, script.middleware())
     return app
+
+
+def _put_base(store: Store) -> None:
+    """The base image of the benches' Dockerfile."""
+    layer, configuration, manifest = base_image()
+    store.blobs |= {sha256(each): each for each in (layer, configuration)}
+    for reference in ("bookworm-slim", sha256(manifest)):
+        store.manifests["library/debian", reference] = manifest
 
 
 def _environment(api_url: str, token: str, engine: str) -> dict[str, str]:

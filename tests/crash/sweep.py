@@ -19,6 +19,7 @@ import anyio
 
 from deployer.errors import JournalError
 from deployer.failures import ExitCode
+from deployer.run import Builder
 from deployer.sandbox.packages import Apt, can_fetch
 from deployer.states.flow import State
 from tests.crash.__main__ import say
@@ -67,6 +68,14 @@ class Sweep:
             f"sweep: {self.tried.total()} points ({tried}): {self.duplicates} duplicates, "
             f"{self.missing} missing, {len(self.violations)} violations"
         )
+
+    def add(self, other: "Sweep") -> None:
+        """Take another one in."""
+        self.tried += other.tried
+        self.codes += other.codes
+        self.violations += other.violations
+        self.duplicates += other.duplicates
+        self.missing += other.missing
 
 
 def strace(*words: str) -> tuple[str, ...]:
@@ -143,14 +152,14 @@ async def _finish(bench: Bench) -> Ended | None:
     return ended
 
 
-async def swept(folder: Path, *, every: int) -> Sweep:
+async def swept(folder: Path, *, every: int, builder: Builder = Builder.ENGINE) -> Sweep:
     """Every nth point, on a few benches side by side."""
     sweep, todo = Sweep(), list[Point]()
 
     async def work(number: int, listed: anyio.Event) -> None:
         place = folder / f"w{number}"
         async with stand_in_site(place / "site") as site:
-            bench = Bench(place / "bench", site)
+            bench = Bench(place / "bench", site, builder=builder)
             await bench.furnish()
             if number == 0:
                 todo.extend(await points(bench, place / "trace", every=every))
@@ -193,16 +202,24 @@ def main() -> int:
     if not anyio.run(have_strace):
         say("sweep: there is no strace here; install it")
         return 1
+    whole = Sweep()
+    for builder in Builder:
+        sweep = _swept(builder, every)
+        for each in sweep.violations[:20]:
+            say(f"  {each}")
+        say(f"  {builder}: exit codes: {dict(sorted(sweep.codes.items()))}")
+        say(f"  {builder}: {sweep.line}")
+        whole.add(sweep)
+    say(whole.line)
+    return 1 if whole.violations or whole.duplicates or whole.missing else 0
+
+
+def _swept(builder: Builder, every: int) -> Sweep:
     folder = Path(tempfile.mkdtemp(prefix="deployer-sweep-"))
     try:
-        sweep = anyio.run(lambda: swept(folder, every=every))
+        return anyio.run(lambda: swept(folder, every=every, builder=builder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    for each in sweep.violations[:20]:
-        say(f"  {each}")
-    say(f"  exit codes: {dict(sorted(sweep.codes.items()))}")
-    say(sweep.line)
-    return 1 if sweep.violations or sweep.duplicates or sweep.missing else 0
 
 
 if __name__ == "__main__":

@@ -6,20 +6,24 @@ from pathlib import Path
 
 import pytest
 
+from deployer.run import Builder
 from tests.crash.bench import Bench
 from tests.crash.kills import Killer, Totals, kill_until
 from tests.crash.site import stand_in_site
 from tests.crash.sweep import have_strace, swept
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
-KILLS = 20
+KILLS = 12  # with each builder
 EVERY = 80  # of the system calls
 
 
-async def test_a_deploy_that_is_killed_anywhere_is_done_exactly_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("builder", Builder)
+async def test_a_deploy_that_is_killed_anywhere_is_done_exactly_once(
+    tmp_path: Path, builder: Builder
+) -> None:
     seed = os.environ.get("CRASH_SEED") or f"{random.SystemRandom().getrandbits(32):08x}"
     async with stand_in_site(tmp_path / "site", work_seconds=0.05) as site:
-        bench = Bench(tmp_path / "bench", site)
+        bench = Bench(tmp_path / "bench", site, builder=builder)
         await bench.furnish()
         killer = Killer(bench, random.Random(seed), Totals(seed))
 

@@ -29,6 +29,8 @@ COPY notes.txt /app/
 CMD ["/app/bin/one"]
 """
 TAG = "run:1"
+DOCKER = "application/vnd.docker."
+MANIFEST = DOCKER + "distribution.manifest.v2+json"
 
 
 @dataclass
@@ -84,8 +86,9 @@ def base_layer(*, link: str | None = None) -> bytes:
     return out.getvalue()
 
 
-def with_base(registry: MemoryRegistry, plain: bytes, **config: object) -> None:
-    """Put an image with one layer under `library/base:1`."""
+def base_image(plain: bytes | None = None, **config: object) -> tuple[bytes, bytes, bytes]:
+    """An image with one layer: the layer, the configuration, the manifest."""
+    plain = base_layer() if plain is None else plain
     layer = gzip.compress(plain, mtime=0)
     described = {
         "architecture": "amd64",
@@ -95,17 +98,20 @@ def with_base(registry: MemoryRegistry, plain: bytes, **config: object) -> None:
         **config,
     }
     text = json.dumps(described).encode()
-    registry.blobs |= {sha(layer): layer, sha(text): text}
-    docker = "application/vnd.docker."
     manifest = {
         "schemaVersion": 2,
-        "mediaType": docker + "distribution.manifest.v2+json",
-        "config": blob(docker + "container.image.v1+json", text),
-        "layers": [blob(docker + "image.rootfs.diff.tar.gzip", layer)],
+        "mediaType": MANIFEST,
+        "config": blob(DOCKER + "container.image.v1+json", text),
+        "layers": [blob(DOCKER + "image.rootfs.diff.tar.gzip", layer)],
     }
-    body = json.dumps(manifest).encode()
-    found = (str(manifest["mediaType"]), body)
-    registry.manifests |= {"1": found, sha(body): found}
+    return layer, text, json.dumps(manifest).encode()
+
+
+def with_base(registry: MemoryRegistry, plain: bytes, **config: object) -> None:
+    """Put an image with one layer under `library/base:1`."""
+    layer, text, body = base_image(plain, **config)
+    registry.blobs |= {sha(layer): layer, sha(text): text}
+    registry.manifests |= {"1": (MANIFEST, body), sha(body): (MANIFEST, body)}
 
 
 def blob(kind: str, data: bytes) -> dict[str, object]:

@@ -135,7 +135,9 @@ def test_the_direct_builder_sends_layers_while_cargo_still_runs(
     assert_done(ended)
     assert "PATCH" in before
     assert "PUT manifest" not in before
-    layers = (cli.project / ".systemprompt/Dockerfile").read_text().count("\nCOPY ") + 1  # the base's
+    layers = (cli.project / ".systemprompt/Dockerfile").read_text().count(
+        "\nCOPY "
+    ) + 1  # the base's
     assert sent(sandbox).count("PATCH") <= layers  # none is sent twice
     assert executed(sandbox, ended.document["image"]) == 1
 
