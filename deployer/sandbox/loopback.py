@@ -8,6 +8,7 @@ from typing import Final
 
 import anyio
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from deployer.sandbox.refusal import Refused
 
@@ -20,6 +21,7 @@ class Door:
     """A server's listening socket, which can be closed and opened again on the same port."""
 
     def __init__(self, app: web.Application, port: int) -> None:
+        app.middlewares.insert(0, _unoffended)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
         self._site: web.TCPSite | None = None
         self.port = port  # 0 until the first opening, if the kernel chooses
@@ -51,6 +53,15 @@ class Door:
     async def stop(self) -> None:
         """End the server and each connection."""
         await self._runner.cleanup()
+
+
+@web.middleware
+async def _unoffended(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whoever asked may be killed in the middle: that is no error to print a traceback for."""
+    try:
+        return await handler(request)
+    except ConnectionError:
+        return web.Response()  # goes nowhere
 
 
 @asynccontextmanager
