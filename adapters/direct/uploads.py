@@ -49,7 +49,7 @@ Source = Callable[[int], AbstractAsyncContextManager[Sending]]
 
 
 async def uploaded(repository: Repository, source: Source) -> Sum | Failure:
-    """Send a blob; a cut connection goes on where the registry stands."""
+    """Send a blob; after a cut go on where the registry stands, or once from the beginning."""
     begun = await repository.ask("POST", "blobs/uploads/", content=b"")
     location = accepted(repository, begun)
     if isinstance(location, Failure):
@@ -70,6 +70,7 @@ class _Upload:
         self._location = location
         self._offset = 0  # bytes that the registry has
         self._resumes = 0
+        self._begun_again = False
         self._renewed = False
 
     async def streamed(self) -> Sum | Failure | None:
@@ -103,12 +104,25 @@ class _Upload:
             return await self._repository.renew(answer, used) or await self._find_offset()
         before = self._offset
         failure = await self._find_offset()
+        if failure and failure.http_status == HTTPStatus.NOT_FOUND and not self._begun_again:
+            # The distribution's registry (2.7.1 to 2.8.3, measured) forgets an upload whose body
+            # broke off: it compares what it has with the offset that it signed into the location.
+            return await self._begin_again()
         if failure is not None:
             # A registry that is gone says less than the connection that broke.
             return _cut(answer) if failure.kind in _GONE else failure
         self._resumes += 1
         stuck = self._offset <= before or self._resumes > _RESUMES_MAX
         return _cut(answer) if stuck else None
+
+    async def _begin_again(self) -> Failure | None:
+        self._begun_again = True
+        begun = await self._repository.ask("POST", "blobs/uploads/", content=b"")
+        location = accepted(self._repository, begun)
+        if isinstance(location, Failure):
+            return location
+        self._location, self._offset = location, 0
+        return None
 
     async def monolithic(self) -> Sum | Failure:
         """Send it as one body of known length: made twice, once to be measured."""

@@ -167,8 +167,15 @@ async def test_a_cut_upload_goes_on_where_the_registry_stands(root: Path, cuts: 
         assert sorted(members(here.registry))[3] == "app/bin/two"
 
 
-async def test_an_upload_that_the_registry_forgot_is_a_cut_push(root: Path) -> None:
+async def test_an_upload_that_the_registry_forgot_begins_again(root: Path) -> None:
     async with place(root, cut_after=[700_000], forgets_cut=True) as here:
+        await here.pushed()
+
+        assert here.registry.received < 3_200_000 + 700_000
+
+
+async def test_an_upload_that_the_registry_forgets_twice_is_a_cut_push(root: Path) -> None:
+    async with place(root, cut_after=[700_000] * 2, forgets_cut=True) as here:
         await here.image()
 
         failure = await here.push()
