@@ -25,7 +25,9 @@ def can_fetch(environ: Mapping[str, str]) -> bool:
 class Apt:
     """apt-get with an environment of its own."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], options: Sequence[str] = ()) -> None:
+        """`options` go to each apt-get: `-o`, `NAME=VALUE`."""
+        self._options = options
         self._env = {**environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 
     async def download(
@@ -47,13 +49,14 @@ class Apt:
         await self._install(["-o", "DPkg::Lock::Timeout=60", package])
 
     async def _install(self, words: Sequence[str]) -> None:
-        argv = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *words]
+        apt = ["apt-get", *self._options]
+        argv = [*apt, "install", "-y", "-q", "--no-install-recommends", *words]
         what = f"Fetching {words[-1]} from the distribution"
         try:
             await output(argv, env=self._env, what=what)
         except Refused:
             # No lists yet, or lists that name versions which the mirror has dropped since.
-            await output(["apt-get", "update", "-q"], env=self._env, what="apt-get update")
+            await output([*apt, "update", "-q"], env=self._env, what="apt-get update")
             await output(argv, env=self._env, what=what)
 
     async def unpack(self, archives: Sequence[Path], root: Path) -> None:
