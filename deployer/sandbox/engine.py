@@ -60,6 +60,7 @@ async def _answering(environ: Mapping[str, str], say: Say) -> str | None:
                     f"DOCKER_HOST is {endpoint}, but {error}. Start that engine, or unset "
                     "DOCKER_HOST for the sandbox to bring one."
                 ) from error
+            say(f"At {endpoint} {error}")
     return None
 
 

@@ -52,6 +52,7 @@ class Sandbox:
     api_url: str
     api_token: str
     engine: str  # as in DOCKER_HOST; empty where there is none
+    no_engine: bool  # as asked: a deploy is not to look for one either
     gate: str  # `host:port` of the registry, as images name it
     registry: str  # `host:port` of the registry without login, faults and counting
     urls: Mapping[str, str]  # tenant id -> public URL
@@ -66,7 +67,8 @@ class Sandbox:
             "SYSTEMPROMPT_API_TOKEN": self.api_token,
             "SYSTEMPROMPT_USER_EMAIL": "you@example.com",
             "SYSTEMPROMPT_PROFILE": "prod",
-            **({"DOCKER_HOST": self.engine} if self.engine else {"DEPLOYER_BUILDER": "direct"}),
+            **({"DOCKER_HOST": self.engine} if self.engine else {}),
+            **({"DEPLOYER_BUILDER": "direct"} if self.no_engine else {}),
             "DEPLOYER_BASE_REGISTRY": self.registry,
         }
 
@@ -134,8 +136,6 @@ async def _engine(
     try:
         runs = await stack.enter_async_context(engine(options, programs, say))
     except Refused as refused:
-        if options.environ.get("DOCKER_HOST"):
-            raise  # the user means this one
         say(f"{refused}\nWithout an engine: images are checked instead of run")
         return None
     await remove_leftovers(runs, options.folder)
@@ -174,6 +174,7 @@ class _Site:
             api_url=await self._api(deploys, urls, token),
             api_token=token,
             engine=self.engine.endpoint if self.engine else "",
+            no_engine=self.options.no_engine,
             gate=gate,
             registry=self.shelf.address,
             urls=urls,

@@ -42,6 +42,7 @@ class CommandLine:
 
     project: Path
     env: Mapping[str, str]
+    prefix: tuple[str, ...] = ()  # a program that runs it
 
     def __call__(self, *argv: str, when: Mapping[str, Callable[[], object]] | None = None) -> Ended:
         """Run to the end; `when` maps a state to what happens as it begins."""
@@ -57,7 +58,7 @@ class CommandLine:
     async def _run(
         self, argv: tuple[str, ...], when: Mapping[str, Callable[[], object]], kill_in: str | None
     ) -> Ended:
-        command = [sys.executable, "-m", "deployer", *argv, "--json"]
+        command = [*self.prefix, sys.executable, "-m", "deployer", *argv, "--json"]
         talk: list[str] = []
         out: list[str] = []
         with anyio.fail_after(RUN_SECONDS):

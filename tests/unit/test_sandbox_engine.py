@@ -1,6 +1,7 @@
 import json
 import os
 import socket
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -49,6 +50,23 @@ def test_a_rootless_podman_socket_is_a_candidate(tmp_path: Path) -> None:
         environ = {"XDG_RUNTIME_DIR": str(tmp_path), "DOCKER_CONFIG": os.devnull}
 
         assert f"unix://{tmp_path}/podman/podman.sock" in candidates(environ)
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_is_passed_over_is_named(tmp_path: Path) -> None:
+    dead = tmp_path / "dead.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(dead))
+    context(tmp_path, "colima", f"unix://{dead}")
+    environ = {"DOCKER_CONFIG": str(tmp_path), "PATH": str(tmp_path)}
+    options = Options(cache=tmp_path, folder=tmp_path, environ=environ, faults={})
+    said: list[str] = []
+
+    with suppress(Refused):  # where the machine has another one, that one is used
+        async with engine(options, Programs(options, said.append), said.append):
+            pass
+
+    assert said[0] == f"At unix://{dead} the engine does not answer (Connection refused)"
 
 
 @pytest.mark.anyio
