@@ -18,6 +18,7 @@ T = TypeVar("T")
 _NO_TAG: Final = "deployer-run:preflight"
 TRIES: Final = 3
 PATIENCE_SECONDS: Final = 5.0  # for what may be over in a moment; a run has more of it
+LONGEST_PAUSE: Final = PATIENCE_SECONDS / (TRIES - 1)
 
 
 class Once(Generic[T]):
@@ -81,8 +82,10 @@ class Exam:
             answer = await ask()
             if not isinstance(answer, Failure) or not answer.retriable:
                 return answer
-            asked = answer.retry_after
-            pause = answer.kind.retry.pause(tries, 0.5) if asked is None else asked
+            pause = answer.retry_after
+            if pause is None:
+                # The catalogue's pause may be meant for a push; a question may be put sooner.
+                pause = min(answer.kind.retry.pause(tries, 0.5), LONGEST_PAUSE)
             if paused + pause > PATIENCE_SECONDS:
                 return answer
             paused += pause

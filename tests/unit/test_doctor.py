@@ -11,6 +11,7 @@ import pytest
 
 from deployer.doctor import machine
 from deployer.doctor.checks import CHECKS, of_deploy
+from deployer.doctor.exam import PATIENCE_SECONDS
 from deployer.doctor.finding import Advice, Finding, Level
 from deployer.failures import Failure, Kind
 from deployer.model import Crate
@@ -130,6 +131,18 @@ async def test_a_hiccup_of_the_api_does_not_refuse_a_deploy(tmp_path: Path) -> N
 
     assert result.state is State.DONE
     assert clock.slept[:2] == [2.0, 2.0]
+
+
+async def test_a_hiccup_of_the_registry_does_not_refuse_a_deploy(tmp_path: Path) -> None:
+    of, clock = Neighbours(), Clock()
+    # Between two pushes the catalogue pauses for longer than a preflight may wait.
+    of.fails = {"probe": deque([failure(Kind.REGISTRY_UNAVAILABLE)] * 2)}
+
+    async with deployer(tmp_path, of, clock) as here:
+        result = await here.deploy(request(tmp_path))
+
+    assert result.state is State.DONE
+    assert sum(clock.slept[:2]) <= PATIENCE_SECONDS
 
 
 async def test_a_long_wait_is_not_made_before_a_run(tmp_path: Path) -> None:
