@@ -107,7 +107,9 @@ class Exam:
         if isinstance(engine, EngineInfo):
             refusal = await direct.qualifies(self.order)
         elif wish is not BuilderWish.ENGINE:
-            refusal = await direct.foresee(self.order, self.pending(), lambda _: None)
+            refusal = await self.patiently(
+                lambda: direct.foresee(self.order, self.pending(), lambda _: None)
+            )
         return chosen(wish, engine, refusal)
 
     async def _survey(self) -> ContextSummary | Failure:

@@ -16,7 +16,7 @@ from deployer.doctor.finding import Advice, Finding, Level
 from deployer.failures import Failure, Kind
 from deployer.model import Crate
 from deployer.ports import Surroundings
-from deployer.run import Outcome
+from deployer.run import BuilderWish, Outcome
 from deployer.states.flow import State
 from tests.fakes.deployers import deployer, request
 from tests.fakes.neighbours import CRATES, LOGIN, REVISION, Clock, Neighbours
@@ -143,6 +143,16 @@ async def test_a_hiccup_of_the_registry_does_not_refuse_a_deploy(tmp_path: Path)
 
     assert result.state is State.DONE
     assert sum(clock.slept[:2]) <= PATIENCE_SECONDS
+
+
+async def test_a_hiccup_of_the_base_s_registry_does_not_refuse_a_deploy(tmp_path: Path) -> None:
+    of = Neighbours(needs_engine=False)
+    of.fails = {"foresee": deque([failure(Kind.BASE_UNREACHABLE)])}
+
+    async with deployer(tmp_path, of) as here:
+        result = await here.deploy(request(tmp_path, builder=BuilderWish.DIRECT))
+
+    assert result.state is State.DONE
 
 
 async def test_a_long_wait_is_not_made_before_a_run(tmp_path: Path) -> None:
