@@ -239,5 +239,10 @@ def _relabelled(failure: Failure, name: str, *, absent: bool = False) -> Failure
     return replace(failure, phase=State.IMAGING, kind=kind, cause=clean(f"{name}: {failure.cause}"))
 
 
+def not_copied(failure: Failure, name: str) -> Failure:
+    """The same for a layer that a push wanted to copy: it says nothing of the push's own login."""
+    return replace(_relabelled(failure, name), phase=State.PUSHING)
+
+
 def _failure(kind: Kind, cause: str) -> Failure:
     return Failure(phase=State.IMAGING, kind=kind, cause=clean(cause))

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
+from deployer.adapters.direct.base import not_copied
 from deployer.adapters.direct.blobs import Sum
 from deployer.adapters.direct.codec import Codec
 from deployer.adapters.direct.packing import Packed, packing
@@ -81,6 +82,7 @@ class PackedSource:
 
 @dataclass(slots=True)
 class _CopiedSending:
+    name: str
     blob: Blob
     found: Download | Failure
     skip: int
@@ -102,9 +104,9 @@ class _CopiedSending:
 
     def finished(self) -> Sum | Failure:
         if isinstance(self.found, Failure):
-            return self.found
+            return not_copied(self.found, self.name)
         if self.found.trouble is not None:
-            return registry_trouble(self.found.trouble)
+            return not_copied(registry_trouble(self.found.trouble), self.name)
         # The registry compares the bytes with this digest.
         return Sum(self.blob.digest, self.blob.size)
 
@@ -120,5 +122,7 @@ class CopiedSource:
     @asynccontextmanager
     async def __call__(self, skip: int) -> AsyncIterator[Sending]:
         """The blob's bytes, without the first `skip`."""
-        async with self.repository.download(f"blobs/{self.blob.digest}", {}) as found:
-            yield _CopiedSending(self.blob, found, skip, self.moved)
+        path = f"blobs/{self.blob.digest}"
+        async with self.repository.download(path, {}) as found:
+            name = f"{self.repository.name}/{path}"
+            yield _CopiedSending(name, self.blob, found, skip, self.moved)

@@ -24,7 +24,8 @@ from deployer.sandbox.traffic import Traffic
 from deployer.sandbox.up import api_token
 from tests.crash.engine import StandInEngine, Store, sha256
 from tests.crash.parts import Part, Script, risen
-from tests.fakes.direct import base_image
+from tests.fakes.direct import base_layer
+from tests.servers.registry import base_image
 
 
 @dataclass
@@ -169,7 +170,7 @@ def scripted(app: web.Application, script: Script) -> web.Application:
 
 def _put_base(store: Store) -> None:
     """The base image of the benches' Dockerfile."""
-    layer, configuration, manifest = base_image()
+    layer, configuration, manifest = base_image(base_layer())
     store.blobs |= {sha256(each): each for each in (layer, configuration)}
     for reference in ("bookworm-slim", sha256(manifest)):
         store.manifests["library/debian", reference] = manifest

@@ -1,8 +1,6 @@
 """A project, a registry with a base image, and a direct builder between them."""
 
-import gzip
 import io
-import json
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +17,7 @@ from deployer.failures import Failure
 from deployer.model import Image, Login, Secret
 from deployer.names import Digest, ImageRef
 from deployer.ports import ImageOrder
-from tests.servers.registry import MemoryRegistry, memory_registry, sha
+from tests.servers.registry import MemoryRegistry, memory_registry, with_base
 
 DOCKERFILE = """\
 FROM base:1
@@ -29,8 +27,6 @@ COPY notes.txt /app/
 CMD ["/app/bin/one"]
 """
 TAG = "run:1"
-DOCKER = "application/vnd.docker."
-MANIFEST = DOCKER + "distribution.manifest.v2+json"
 
 
 @dataclass
@@ -84,38 +80,6 @@ def base_layer(*, link: str | None = None) -> bytes:
             info.type, info.linkname = tarfile.SYMTYPE, "usr"
             tar.addfile(info)
     return out.getvalue()
-
-
-def base_image(plain: bytes | None = None, **config: object) -> tuple[bytes, bytes, bytes]:
-    """An image with one layer: the layer, the configuration, the manifest."""
-    plain = base_layer() if plain is None else plain
-    layer = gzip.compress(plain, mtime=0)
-    described = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Env": ["PATH=/usr/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [sha(plain)]},
-        **config,
-    }
-    text = json.dumps(described).encode()
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": blob(DOCKER + "container.image.v1+json", text),
-        "layers": [blob(DOCKER + "image.rootfs.diff.tar.gzip", layer)],
-    }
-    return layer, text, json.dumps(manifest).encode()
-
-
-def with_base(registry: MemoryRegistry, plain: bytes, **config: object) -> None:
-    """Put an image with one layer under `library/base:1`."""
-    layer, text, body = base_image(plain, **config)
-    registry.blobs |= {sha(layer): layer, sha(text): text}
-    registry.manifests |= {"1": (MANIFEST, body), sha(body): (MANIFEST, body)}
-
-
-def blob(kind: str, data: bytes) -> dict[str, object]:
-    return {"mediaType": kind, "size": len(data), "digest": sha(data)}
 
 
 @asynccontextmanager

@@ -1,12 +1,17 @@
 """A registry in memory that speaks the distribution protocol, and misbehaves as a test asks."""
 
+import gzip
 import hashlib
 import itertools
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
+
+DOCKER = "application/vnd.docker."
+MANIFEST = DOCKER + "distribution.manifest.v2+json"
 
 
 @dataclass
@@ -33,11 +38,15 @@ class MemoryRegistry:
     def app(self) -> web.Application:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get("/token", self._token)
+        app.router.add_get("/v2/", self._root)
         app.router.add_route("*", "/v2/{name:.+}/blobs/uploads/", self._begin)
         app.router.add_route("*", "/v2/{name:.+}/blobs/uploads/{id}", self._upload)
         app.router.add_route("*", "/v2/{name:.+}/blobs/{digest}", self._blob)
         app.router.add_route("*", "/v2/{name:.+}/manifests/{reference}", self._manifest)
         return app
+
+    async def _root(self, request: web.Request) -> web.Response:
+        return self._refusal(request) or web.json_response({})
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         self.asked.append(f"{request.method} {request.path_qs}")
@@ -152,6 +161,38 @@ def error(status: int, code: str, headers: dict[str, str] | None = None) -> web.
 def sha(data: bytes) -> str:
     """The digest of `data`."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def base_image(plain: bytes, **config: object) -> tuple[bytes, bytes, bytes]:
+    """An image with one layer: the layer, the configuration, the manifest."""
+    layer = gzip.compress(plain, mtime=0)
+    described = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Env": ["PATH=/usr/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [sha(plain)]},
+        **config,
+    }
+    text = json.dumps(described).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": blob(DOCKER + "container.image.v1+json", text),
+        "layers": [blob(DOCKER + "image.rootfs.diff.tar.gzip", layer)],
+    }
+    return layer, text, json.dumps(manifest).encode()
+
+
+def with_base(registry: MemoryRegistry, plain: bytes, **config: object) -> None:
+    """Put an image with one layer under `library/base:1`."""
+    layer, text, body = base_image(plain, **config)
+    registry.blobs |= {sha(layer): layer, sha(text): text}
+    registry.manifests |= {"1": (MANIFEST, body), sha(body): (MANIFEST, body)}
+
+
+def blob(kind: str, data: bytes) -> dict[str, object]:
+    """A manifest's words for a blob."""
+    return {"mediaType": kind, "size": len(data), "digest": sha(data)}
 
 
 @asynccontextmanager

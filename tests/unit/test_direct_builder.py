@@ -18,8 +18,9 @@ from deployer.adapters.direct.codec import Codec, next_codec
 from deployer.adapters.direct.cupboard import Cupboard
 from deployer.events import Progress, Warned
 from deployer.failures import Failure, Kind
-from tests.fakes.direct import DOCKERFILE, TAG, base_layer, place, with_base
-from tests.servers.registry import MemoryRegistry, error, sha
+from deployer.states.flow import State
+from tests.fakes.direct import DOCKERFILE, TAG, base_layer, place
+from tests.servers.registry import MemoryRegistry, error, sha, with_base
 
 pytestmark = pytest.mark.anyio
 
@@ -297,6 +298,30 @@ async def test_a_known_base_is_used_while_its_registry_is_away(root: Path) -> No
 
         assert (await here.image()).image_id == before.image_id
         assert any(isinstance(each, Warned) for each in here.told)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (error(401, "UNAUTHORIZED"), Kind.BASE_NOT_FOUND),
+        (error(403, "DENIED"), Kind.BASE_NOT_FOUND),
+        (error(503, "UNAVAILABLE"), Kind.BASE_UNREACHABLE),
+    ],
+)
+async def test_a_base_that_is_refused_while_it_is_copied_is_not_blamed_on_the_login(
+    root: Path, refusal: web.Response, kind: Kind
+) -> None:
+    async with place(root) as here, memory_registry() as target:
+        await here.image()
+        here.registry.answers = {"GET": [refusal]}
+        login = replace(here.login, registry=target.address)
+        ref = ImageRef(target.address, "app", "v1")
+
+        failure = await here.builder.push(TAG, ref, login, here.told.append)
+
+        assert isinstance(failure, Failure)
+        assert (failure.kind, failure.phase) == (kind, State.PUSHING)
+        assert "library/base" in failure.cause
 
 
 async def test_a_base_for_another_machine_is_refused(root: Path) -> None:
