@@ -1,11 +1,12 @@
 """Settling: find out what an unanswered POST did, without guessing and without repeating it."""
 
+import random
 from dataclasses import replace
 from enum import Enum, auto
 from typing import Final
 
 from deployer.events import Waiting
-from deployer.failures import Failure, Kind
+from deployer.failures import BACKOFF, Failure, Kind
 from deployer.model import Deployment, TenantStatus
 from deployer.run import Intent, Run
 from deployer.states.flow import State
@@ -14,8 +15,10 @@ from deployer.states.world import World
 PAUSE_SECONDS: Final = 2.0
 # The server's promise that one key is worked on once; announced beside its answers.
 IDEMPOTENT: Final = "idempotency-key"
-# After so many POSTs without any trace, "unknown" is the honest answer.
+# After so many POSTs without any trace, "unknown" is the honest answer. Where the server honours
+# keys one more does no harm: the catalogue's patience is had then, and a POST by each resume.
 ATTEMPTS: Final = 3
+_WHAT: Final = "the outcome of the POST without an answer"
 
 
 async def settle(
@@ -23,8 +26,9 @@ async def settle(
 ) -> Deployment | Failure | None:
     """The deployment that the POST made, or None when it may be sent again, or why nobody knows.
 
-    Sent again with the same key at once where the server honours keys; elsewhere only after the
-    whole settle window without a trace, even if the server looks idle: it may not have started.
+    Sent again with the same key within seconds where the server honours keys; elsewhere only after
+    the whole settle window without a trace, even if the server looks idle: it may not have started.
+    `unknown`: how the POST of this process ended; None where an earlier one left it open.
     """
     deadline = world.clock.monotonic() + run.plan.request.wait.settle
     why = unknown or Failure(
@@ -42,7 +46,8 @@ async def settle(
             case Trace.OVERTAKEN:
                 assert isinstance(status, TenantStatus)  # noqa: S101  # what OVERTAKEN means
                 return _overtaken(intent, status)
-            case Trace.SEND_AGAIN if intent.attempt < ATTEMPTS:
+            case Trace.SEND_AGAIN if unknown is None or intent.attempt < BACKOFF.tries:
+                await _between_posts(intent, unknown, world)
                 return None
             case Trace.NONE_YET if left <= 0 and intent.attempt < ATTEMPTS:
                 return None
@@ -51,8 +56,16 @@ async def settle(
             case _ if left <= 0:
                 return _unknown(intent, why)
             case _:
-                world.emit(Waiting(what="the outcome of the POST without an answer", seconds=left))
+                world.emit(Waiting(what=_WHAT, seconds=left))
                 await world.clock.sleep(min(PAUSE_SECONDS, left))
+
+
+async def _between_posts(intent: Intent, unknown: Failure | None, world: World) -> None:
+    """Give the server time to come back; an earlier process has done so already."""
+    if unknown is not None:
+        pause = BACKOFF.pause(intent.attempt, random.random())  # noqa: S311  # no secret
+        world.emit(Waiting(what=_WHAT, seconds=pause))
+        await world.clock.sleep(pause)
 
 
 class Trace(Enum):

@@ -317,6 +317,36 @@ async def test_an_unanswered_post_is_sent_again_at_once_where_keys_are_honoured(
     assert sum(clock.slept) < 60
 
 
+async def test_where_keys_are_honoured_a_server_gets_time_to_come_back(tmp_path: Path) -> None:
+    of, clock = Neighbours(honours_keys=True), Clock()
+    away = Failure(phase=State.DEPLOYING, kind=Kind.SERVER_ERROR, cause="503")
+    of.fails = {"deploy": deque([away] * 4)}
+
+    async with deployer(tmp_path, of, clock) as here:
+        result = await here.deploy(request(tmp_path))
+
+    assert result.state is State.DONE
+    assert len(of.deployed) == 1
+    assert clock.slept
+
+
+async def test_where_keys_are_honoured_each_resume_sends_an_unanswered_post_again(
+    tmp_path: Path,
+) -> None:
+    of = Neighbours(honours_keys=True)
+    away = Failure(phase=State.DEPLOYING, kind=Kind.SERVER_ERROR, cause="503")
+    of.fails = {"deploy": deque([away] * 6)}
+
+    async with deployer(tmp_path, of) as here:
+        result = await here.deploy(request(tmp_path))
+        vainly = await here.resume("ten_1")
+        resumed = await here.resume("ten_1")
+
+    assert [result.exit_code, vainly.exit_code] == [ExitCode.UNKNOWN] * 2
+    assert resumed.state is State.DONE
+    assert len(of.deployed) == 1
+
+
 async def test_elsewhere_it_is_sent_again_only_after_the_whole_settle_window(
     tmp_path: Path,
 ) -> None:
