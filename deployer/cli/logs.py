@@ -4,9 +4,6 @@ import logging
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, cast
 
-import structlog
-from structlog.tracebacks import ExceptionDictTransformer
-
 from deployer.cli.output import Out
 
 if TYPE_CHECKING:
@@ -41,6 +38,9 @@ def logger(out: Out, scrubber: "Scrubber", verbose: int) -> "Log | None":
     """A logger for `-v`; None without it. structlog's global configuration stays as it is."""
     if verbose == 0:
         return None
+    import structlog  # noqa: PLC0415  # 0.1 s, and without -v nothing is logged
+    from structlog.tracebacks import ExceptionDictTransformer  # noqa: PLC0415
+
     level = logging.DEBUG if verbose > 1 else logging.INFO
 
     def scrubbed(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -89,6 +89,9 @@ async def open_deployer(
     """The real one."""
     from anyio.to_thread import run_sync  # noqa: PLC0415
 
+    # httpx brings a command line of its own where click and rich are installed: 30 ms for nobody.
+    # Without that module it takes the way that it has for those who lack them.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None: cannot be imported
     # httpx and its like take a fifth of a second; beside a thread, the loop still hears signals.
     await run_sync(import_module, "deployer.wiring")
     from deployer.api import Deployer  # noqa: PLC0415

@@ -106,7 +106,7 @@ def test_skip_push_works_with_cargo_gone_and_the_engine_stopped(
 @pytest.mark.parametrize(
     ("host", "argv"), [("unix:///nobody", ()), (None, ("--builder", "direct"))], ids=str
 )
-def test_a_deploy_without_an_engine_imports_nothing_of_one(
+def test_a_deploy_without_an_engine_imports_no_client_of_one_and_no_log(
     cli: CommandLine, host: str | None, argv: tuple[str, ...]
 ) -> None:
     env = {**cli.env, **({"DOCKER_HOST": host} if host else {}), "PYTHONPROFILEIMPORTTIME": "1"}
@@ -116,7 +116,7 @@ def test_a_deploy_without_an_engine_imports_nothing_of_one(
     assert_done(ended)
     imported = {line.rpartition("|")[2].strip() for line in ended.talk.splitlines()}
     assert "deployer.adapters.direct.builder" in imported
-    assert imported.isdisjoint({"aiodocker", "aiohttp"})
+    assert imported.isdisjoint({"aiodocker", "aiohttp", "rich", "structlog"})
 
 
 def test_the_direct_builder_sends_layers_while_cargo_still_runs(
