@@ -36,6 +36,12 @@ _DISK_FULL: Final = (
     Rule(Kind.BUILD_DISK_FULL, ("Disk quota exceeded",)),
 )
 
+# The kernel takes memory back by KILL; its helpers (earlyoom, systemd-oomd) ask by TERM first.
+_RUSTC_KILLED: Final = (
+    Rule(Kind.RUSTC_KILLED, ("(signal: 9, SIGKILL",)),
+    Rule(Kind.RUSTC_KILLED, ("(signal: 15, SIGTERM",)),
+)
+
 # With little space left, a bus error is a full disk: linkers write into mapped files, and get the
 # signal in place of "No space left on device" (measured).
 BUS_RULES: Final = (
@@ -53,7 +59,9 @@ ERROR_RULES: Final = (
     Rule(Kind.DATABASE_UNREACHABLE, ("error returned from database: password authentication",)),
     Rule(Kind.DATABASE_UNREACHABLE, ("error returned from database: database ", "does not exist")),
     Rule(Kind.RUSTC_KILLED, ("linking with `", "signal: 9 (SIGKILL)")),
+    Rule(Kind.RUSTC_KILLED, ("linking with `", "signal: 15 (SIGTERM)")),
     Rule(Kind.RUSTC_KILLED, ("terminated with signal 9",)),
+    Rule(Kind.RUSTC_KILLED, ("terminated with signal 15",)),
     Rule(Kind.LINKER, ("linker `", "` not found")),
     Rule(Kind.LINKER, ("linking with `",)),
     Rule(Kind.LINKER, ("could not exec the linker",)),
@@ -62,7 +70,7 @@ ERROR_RULES: Final = (
 # On stderr, once a build was begun.
 BUILD_RULES: Final = (
     *_DISK_FULL,
-    Rule(Kind.RUSTC_KILLED, ("(signal: 9, SIGKILL",)),
+    *_RUSTC_KILLED,
     Rule(Kind.TOOLCHAIN_MISSING, ("could not execute process", "rustc", "(never executed)")),
     Rule(Kind.COMPILE_ERROR, ("could not compile `", "previous error")),
 )
@@ -71,7 +79,7 @@ BUILD_RULES: Final = (
 # is missing also reads "failed to get", and says so below that "failed to read … Cargo.toml".
 START_RULES: Final = (
     *_DISK_FULL,
-    Rule(Kind.RUSTC_KILLED, ("(signal: 9, SIGKILL",)),
+    *_RUSTC_KILLED,
     Rule(Kind.TOOLCHAIN_MISSING, ("toolchain '", "is not installed")),
     Rule(Kind.TOOLCHAIN_MISSING, ("rustup could not choose a version of cargo",)),
     Rule(Kind.TOOLCHAIN_MISSING, ("is not installed for the toolchain",)),
