@@ -23,7 +23,7 @@ def cache_root(environ: Mapping[str, str]) -> Path:
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
     """Be the only sandbox in `folder`, or raise Refused. The lock dies with the process."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _made(folder)
     # Never unlinked: a second process could hold the lock on the removed file.
     with (folder / "lock").open("a+") as file:
         try:
@@ -48,3 +48,12 @@ def socket_folder(folder: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="deployer-") as short:
         yield Path(short)
+
+
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Refused(
+            f"{folder} cannot be made: {error.strerror}. Name another place by XDG_CACHE_HOME."
+        ) from error

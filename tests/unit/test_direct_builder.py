@@ -18,9 +18,10 @@ from deployer.adapters.direct.codec import Codec, next_codec
 from deployer.adapters.direct.cupboard import Cupboard
 from deployer.events import Progress, Warned
 from deployer.failures import Failure, Kind
+from deployer.names import ImageRef
 from deployer.states.flow import State
 from tests.fakes.direct import DOCKERFILE, TAG, base_layer, place
-from tests.servers.registry import MemoryRegistry, error, sha, with_base
+from tests.servers.registry import MemoryRegistry, error, memory_registry, sha, with_base
 
 pytestmark = pytest.mark.anyio
 
