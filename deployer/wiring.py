@@ -39,7 +39,7 @@ def wired(settings: Settings) -> Adapters:
     scrubber = Scrubber(settings.secrets())
     http = Http(ca_file=settings.ca_file)
     # Blobs and manifests may be sent twice, so their connections may be kept.
-    blobs = Http(ca_file=settings.ca_file, kept_connections=BLOB_CONNECTIONS)
+    blobs = http.keeping(BLOB_CONNECTIONS)
     journal = Journal(settings.state_dir, api_url, clock)
     closing = AsyncExitStack()
     closing.push_async_callback(journal.aclose)

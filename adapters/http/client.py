@@ -4,6 +4,7 @@ import re
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Final, Self
@@ -50,10 +51,16 @@ class Http:
         `kept_connections`: only where each request may be repeated. A kept connection may die
         under one, and nobody knows if it arrived.
         """
-        self._ca_file = ca_file
+        self._trust = _Trust(ca_file)
         self._transport = transport
         self._kept_connections = kept_connections
         self._clients: dict[str, httpx.AsyncClient] = {}  # by scheme
+
+    def keeping(self, connections: int) -> "Http":
+        """Another client, with the same trust, for requests that may all be repeated."""
+        other = Http(transport=self._transport, kept_connections=connections)
+        other._trust = self._trust  # reading the authorities takes 30 ms
+        return other
 
     async def __aenter__(self) -> Self:
         """Nothing is opened yet."""
@@ -139,7 +146,7 @@ class Http:
         try:
             client = self._client(target.scheme)
         except (OSError, ssl.SSLError) as error:
-            return Trouble(Fault.TLS, clean(f"CA file {self._ca_file}: {error}"))
+            return Trouble(Fault.TLS, clean(f"CA file {self._trust.ca_file}: {error}"))
         # The deadline ends the wait, not a read: a server may work long before its first byte.
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         try:
@@ -157,8 +164,8 @@ class Http:
 
     def _open(self, scheme: str) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            # Reading the authorities takes 16 ms; plain HTTP needs none, and trusts none.
-            verify=_trust(self._ca_file) if scheme == "https" else _trust_nobody(),
+            # Plain HTTP needs no authorities, and trusts none.
+            verify=self._trust.context if scheme == "https" else _trust_nobody(),
             transport=self._transport,
             follow_redirects=False,
             trust_env=False,
@@ -176,12 +183,19 @@ def _trust_nobody() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    # httpx names the bundle itself; OpenSSL's default paths would obey SSL_CERT_FILE.
-    context = httpx.create_ssl_context(trust_env=False)
-    if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
-    return context
+class _Trust:
+    """Whose certificates are believed; read when the first TLS connection is made."""
+
+    def __init__(self, ca_file: Path | None) -> None:
+        self.ca_file = ca_file
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        # httpx names the bundle itself; OpenSSL's default paths would obey SSL_CERT_FILE.
+        context = httpx.create_ssl_context(trust_env=False)
+        if self.ca_file is not None:
+            context.load_verify_locations(cafile=self.ca_file)
+        return context
 
 
 def _checked(url: str, headers: Mapping[str, str]) -> Url | Trouble:

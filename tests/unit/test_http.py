@@ -176,6 +176,21 @@ async def test_a_ca_file_makes_its_certificates_good() -> None:
     assert got.status == 200
 
 
+async def test_a_client_that_keeps_connections_has_the_same_trust() -> None:
+    tls = server_tls()
+    async with (
+        raw_server(answer(200, {}), keep=True, tls=tls) as server,
+        Http(ca_file=CA_FILE) as http,
+        http.keeping(2) as keeping,
+    ):
+        for client in (http, keeping, keeping, keeping):
+            got = await client.call("GET", server.url)
+            assert isinstance(got, Answer)
+
+    assert server.connections == 2
+    assert keeping._trust.context is http._trust.context
+
+
 async def test_a_certificate_for_another_host_is_refused() -> None:
     async with raw_server(OK, tls=server_tls()) as server, Http(ca_file=CA_FILE) as http:
         got = await http.call("GET", f"https://localhost:{server.port}")
