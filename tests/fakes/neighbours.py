@@ -34,7 +34,6 @@ from deployer.ports import (
     nobody,
 )
 from deployer.states.flow import State
-from deployer.states.idle import Idle
 
 CRATES = (Crate(name="core", manifest=Path("core/Cargo.toml"), binaries=("systemprompt",)),)
 LOGIN = Login(
@@ -172,6 +171,32 @@ class Neighbours:
 
 
 @dataclass
+class Early:
+    """Who works while cargo does: here it only notes that, and where it would send to."""
+
+    of: "Neighbours"
+    pending: frozenset[str]
+    destination: Destination
+    stopped: anyio.Event = field(default_factory=anyio.Event)
+
+    async def work(self) -> None:
+        await self.of._called("ahead")
+        found = await self.destination()
+        self.of.calls.append(f"ahead to {found[0].repository if found else None}")
+        await self.stopped.wait()
+        self.of.calls.append("ahead stopped")
+
+    def built(self, path: Path) -> None:
+        self.of.calls.append(f"ahead built {path.name}")
+
+    async def finish(self) -> None:
+        self.of.calls.append("ahead finished")
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+@dataclass
 class Engine:
     """The engine's side."""
 
@@ -241,7 +266,7 @@ class DirectBuilder(Engine):
     def ahead(
         self, order: ImageOrder, pending: frozenset[str], destination: Destination, emit: Emit
     ) -> Ahead:
-        return Idle()
+        return Early(self.of, pending, destination)
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         return await self.of._called("image directly") or await super().build(order, emit)

@@ -3,6 +3,7 @@
 from collections import deque
 from pathlib import Path
 
+import anyio
 import pytest
 
 from deployer.builders import Choice, chosen
@@ -111,3 +112,80 @@ async def test_who_asks_for_the_direct_builder_asks_no_engine(tmp_path: Path) ->
         await here.deploy(request(tmp_path, builder=BuilderWish.DIRECT))
 
     assert "ping" not in of.calls
+
+
+# What is done while cargo runs
+
+
+def ahead(of: Neighbours) -> list[str]:
+    return [call for call in of.calls if call.startswith("ahead") or call in ("compile", "push")]
+
+
+@pytest.mark.anyio
+async def test_the_direct_builder_works_ahead_from_the_compile_to_the_push(tmp_path: Path) -> None:
+    of = Neighbours(needs_engine=False)
+    wanted = request(tmp_path, builder=BuilderWish.DIRECT)
+
+    await deployer(tmp_path, of).deploy(wanted)
+
+    beside = {"ahead", "ahead to sp-ten-1", "compile", "ahead built systemprompt"}
+    assert set(ahead(of)[:4]) == beside
+    assert ahead(of)[4:] == ["ahead finished", "push", "ahead stopped"]
+    assert of.calls.count("login") == 2  # the preflight's serves it, too
+
+
+@pytest.mark.anyio
+async def test_when_cargo_fails_the_work_ahead_stops(tmp_path: Path) -> None:
+    broken = Failure(phase=State.BUILDING, kind=Kind.BUILD_FAILED, cause="E0308")
+    of = Neighbours(needs_engine=False, fails={"compile": deque([broken])})
+
+    result = await deployer(tmp_path, of).deploy(request(tmp_path, builder=BuilderWish.DIRECT))
+
+    assert result.failure is not None
+    assert of.calls[-1] == "ahead stopped"
+    assert "push" not in of.calls
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_run_leaves_nobody_working_ahead(tmp_path: Path) -> None:
+    of = Neighbours(needs_engine=False, hang_in="compile")
+    async with anyio.create_task_group() as group:
+        wanted = request(tmp_path, builder=BuilderWish.DIRECT)
+        group.start_soon(deployer(tmp_path, of).deploy, wanted)
+        await of.hanging.wait()
+        group.cancel_scope.cancel()
+
+    assert "push" not in of.calls
+
+
+@pytest.mark.anyio
+async def test_a_resume_in_building_fetches_the_login_for_it(tmp_path: Path) -> None:
+    broken = Failure(phase=State.BUILDING, kind=Kind.BUILD_FAILED, cause="E0308")
+    of = Neighbours(needs_engine=False, fails={"compile": deque([broken])})
+    await deployer(tmp_path, of).deploy(request(tmp_path, builder=BuilderWish.DIRECT))
+    of.calls.clear()
+
+    await deployer(tmp_path, of).resume("ten_1")
+
+    assert "ahead to sp-ten-1" in of.calls
+    assert of.calls.count("login") == 2
+
+
+@pytest.mark.parametrize("builder", [BuilderWish.ENGINE, BuilderWish.DIRECT])
+@pytest.mark.anyio
+async def test_nobody_works_ahead_for_an_engine_or_behind_building(
+    tmp_path: Path, builder: BuilderWish
+) -> None:
+    of = Neighbours(needs_engine=False)
+    if builder is BuilderWish.DIRECT:
+        of.hang_in = "image directly"
+        with anyio.move_on_after(0.2):
+            await deployer(tmp_path, of).deploy(request(tmp_path, builder=builder))
+        of.hang_in = None
+        of.calls.clear()
+        await deployer(tmp_path, of).resume("ten_1")
+    else:
+        await deployer(tmp_path, of).deploy(request(tmp_path, builder=builder))
+
+    assert "push" in of.calls
+    assert not [call for call in of.calls if call.startswith("ahead")]
