@@ -37,13 +37,9 @@ async def posted(run: Run, facts: Facts, world: World) -> Facts | Failure:
     if facts.deployment is not None:
         return facts
     if run.intent is not None:
-        settled = await settle(run, run.intent, world)
-        if isinstance(settled, Failure):
+        settled = await _settled(run, run.intent, facts, world)
+        if settled is not None:
             return settled
-        if isinstance(settled, Deployment):
-            answered = replace(facts, deployment=settled)
-            await world.answered(answered)
-            return answered
     return await post(run, facts, world)
 
 
@@ -66,20 +62,22 @@ async def post(run: Run, facts: Facts, world: World) -> Facts | Failure:
 
     await with_grace(send, POST_GRACE_SECONDS)
     if isinstance(result, Failure) and result.outcome_unknown:
-        return await _settled_at_once(run, facts, intent, world, result)
+        # At once, before the run is left to a later process.
+        settled = await _settled(run, intent, facts, world, result)
+        if settled is not None:
+            return settled
+        return await post(replace(run, intent=intent), facts, world)
     return result
 
 
-async def _settled_at_once(
-    run: Run, facts: Facts, intent: Intent, world: World, unknown: Failure
-) -> Facts | Failure:
-    """Look what an unanswered POST did before the run is left to a later process."""
-    settled = await settle(run, intent, world, unknown)
-    if settled is None:
-        return await post(replace(run, intent=intent), facts, world)
-    if isinstance(settled, Failure):
-        return settled
-    answered = replace(facts, deployment=settled)
+async def _settled(
+    run: Run, intent: Intent, facts: Facts, world: World, unknown: Failure | None = None
+) -> Facts | Failure | None:
+    """What became of an unanswered POST: the facts with its answer, stored; None: nothing."""
+    found = await settle(run, intent, world, unknown)
+    if not isinstance(found, Deployment):
+        return found
+    answered = replace(facts, deployment=found)
     await world.answered(answered)
     return answered
 

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from typing import Final
 
-from deployer.events import Waiting, Warned
+from deployer.events import Waiting
 from deployer.failures import Failure, Kind
 from deployer.model import Image, Login
 from deployer.names import Digest, ImageRef
 from deployer.run import Run, StateOutcome, Step
 from deployer.states.flow import Event, State
+from deployer.states.verifying import unreadable
 from deployer.states.world import World
 
 # A registry may show a manifest some seconds after it took it.
@@ -72,17 +73,9 @@ async def confirmed(
     if seen == pushed:
         return pushed
     if isinstance(seen, Failure):
-        return _unchecked(pushed, seen, world)
+        return pushed if unreadable(seen, pushed, world) else seen
     cause = f"pushed {pushed}, but {target.tag} is {seen or 'absent'} at the registry"
     return Failure(phase=State.PUSHING, kind=Kind.TAG_OVERWRITTEN, cause=cause)
-
-
-def _unchecked(pushed: Digest, failure: Failure, world: World) -> Digest | Failure:
-    """A login that may push but not read cannot check; anything else is a failure."""
-    if failure.kind not in (*_AUTH, Kind.REPOSITORY_DENIED):
-        return failure
-    world.emit(Warned(text=f"the registry lets this login not read: {pushed} is unchecked there"))
-    return pushed
 
 
 def _image_gone(run: Run, failure: Failure) -> Step | None:

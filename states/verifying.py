@@ -1,6 +1,7 @@
 """Verifying: the registry still has, under the tag, what this run is about to deploy."""
 
 from dataclasses import replace
+from typing import Final
 
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
@@ -10,6 +11,8 @@ from deployer.run import Facts, Run, StateOutcome, Step
 from deployer.states.authenticating import fetch_login, target_of
 from deployer.states.flow import Event, State
 from deployer.states.world import World
+
+_NO_READING: Final = (Kind.REGISTRY_AUTH, Kind.REPOSITORY_DENIED)
 
 
 async def verified(run: Run, world: World) -> Facts | StateOutcome:
@@ -25,7 +28,7 @@ async def verified(run: Run, world: World) -> Facts | StateOutcome:
     facts = replace(run.facts, target=target)
     seen = await world.registry.digest(target, login)
     if isinstance(seen, Failure):
-        return _unchecked(facts, seen, world)
+        return facts if unreadable(seen, target, world) else replace(seen, phase=State.DEPLOYING)
     wanted = facts.digest or run.plan.request.digest
     if wanted not in (None, seen):
         return await _moved(run, facts, wanted, seen, login, world)
@@ -53,9 +56,9 @@ def _absent(facts: Facts) -> Failure:
     return Failure(phase=State.DEPLOYING, kind=Kind.IMAGE_NOT_FOUND, cause=cause)
 
 
-def _unchecked(facts: Facts, failure: Failure, world: World) -> Facts | Failure:
-    """A login that may push but not read cannot check; anything else is a failure."""
-    if failure.kind not in (Kind.REGISTRY_AUTH, Kind.REPOSITORY_DENIED):
-        return replace(failure, phase=State.DEPLOYING)
-    world.emit(Warned(text=f"the registry lets this login not read {facts.target}: unchecked"))
-    return facts
+def unreadable(failure: Failure, what: object, world: World) -> bool:
+    """Whether this is a login that may push but not read: then nothing is checked, with a warning."""
+    if failure.kind not in _NO_READING:
+        return False
+    world.emit(Warned(text=f"the registry lets this login not read: {what} is unchecked there"))
+    return True

@@ -2,6 +2,7 @@
 
 import io
 import sqlite3
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from deployer.adapters.journal import file as journal_file
 from deployer.adapters.journal.file import NAME
 from deployer.adapters.journal.journal import Journal
 from deployer.errors import JournalError
+from deployer.events import Warned
 from deployer.failures import Failure, Kind
 from deployer.names import Digest, ImageId, RunId
 from deployer.planning import planned
@@ -206,6 +208,42 @@ async def test_a_tag_that_somebody_overwrote_is_not_deployed(tmp_path: Path) -> 
 
     assert result.failure is not None
     assert result.failure.kind is Kind.TAG_OVERWRITTEN
+    assert of.deployed == []
+
+
+def refused_reading(kind: Kind, times: int) -> Neighbours:
+    failure = Failure(phase=State.PUSHING, kind=kind, cause="not to you")
+    return Neighbours(fails={"digest": deque([failure] * times)})
+
+
+@pytest.mark.parametrize("kind", [Kind.REGISTRY_AUTH, Kind.REPOSITORY_DENIED])
+async def test_a_login_that_may_not_read_is_warned_of(tmp_path: Path, kind: Kind) -> None:
+    of = refused_reading(kind, 2)  # after the push, and before the deploy
+    async with deployer(tmp_path, of) as here, here.start(request(tmp_path)) as handle:
+        warnings = [event.body async for event in handle.events if isinstance(event.body, Warned)]
+        result = await handle.result()
+
+    assert result is not None
+    assert result.failure is None
+    assert [each.text for each in warnings if "is unchecked there" in each.text] == [
+        f"the registry lets this login not read: {what} is unchecked there"
+        for what in (result.digest, result.image)
+    ]
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+async def test_a_registry_that_cannot_be_read_for_another_reason_is_a_failure(
+    tmp_path: Path, earlier: int
+) -> None:
+    of = refused_reading(Kind.REPOSITORY_DENIED, earlier)
+    failure = Failure(phase=State.PUSHING, kind=Kind.NOT_A_REGISTRY, cause="<html>")
+    of.fails["digest"].append(failure)
+    async with deployer(tmp_path, of) as here:
+        result = await here.deploy(request(tmp_path))
+
+    assert result.failure is not None
+    assert result.failure.kind is Kind.NOT_A_REGISTRY
+    assert result.failure.phase is (State.DEPLOYING if earlier else State.PUSHING)
     assert of.deployed == []
 
 
