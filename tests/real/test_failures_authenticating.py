@@ -1,8 +1,7 @@
 """Every way in which the Management API refuses a login or a deploy, over real connections."""
 
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,38 +13,28 @@ from deployer.adapters.management.api import Management
 from deployer.model import Login, Revision, Secret
 from deployer.run import DeployRequest
 from deployer.states.authenticating import target_of
+from tests.servers.asked import error
+from tests.servers.asked import management as api
 from tests.servers.raw_http import (
     Drip,
     Flood,
     Pause,
-    RawServer,
     Request,
     Reset,
     Respond,
     Step,
     answer,
-    raw_server,
     server_tls,
 )
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
 Provoked = Callable[[str, object], None]
+DEADLINE = 0.3
 IMAGE = "registry.fly.io/sp-1:deploy-1700000000-a1b2c3d"
 LOGIN = {"registry": "registry.fly.io", "username": "x", "password": "some-password"}
 PORTAL = answer(200, b"<html>Please sign in</html>", content_type="text/html")
 DEPLOYED = answer(200, {"status": "deployed", "url": "https://t1.example"})
-
-
-def error(status: int, code: str, **headers: str) -> bytes:
-    return answer(status, {"error": {"code": code, "message": "as it says"}}, **headers)
-
-
-@asynccontextmanager
-async def api(respond: Respond | Step) -> AsyncIterator[tuple[Management, RawServer]]:
-    async with raw_server(respond) as server, Http() as http:
-        url = ApiUrl(server.url)
-        yield Management(http, api_url=url, token=Secret("token"), deploy_deadline=0.3), server
 
 
 def named(value: object) -> str:
@@ -93,9 +82,7 @@ async def test_nobody_listens(provoked: Provoked) -> None:
 
 
 async def test_a_certificate_that_nobody_vouches_for(provoked: Provoked) -> None:
-    async with raw_server(answer(200, LOGIN), tls=server_tls()) as server, Http() as http:
-        management = Management(http, api_url=ApiUrl(server.url), token=Secret("token"))
-
+    async with api(answer(200, LOGIN), tls=server_tls()) as (management, server):
         provoked("A07", await management.registry_login("t1"))
     assert server.requests == []
 
@@ -179,7 +166,7 @@ def no_tenant(request: Request) -> list[Step]:
 async def test_a_deploy_fails_as_the_catalogue_says(
     provoked: Provoked, seen: Callable[[str], None], failure_id: str, respond: Respond | Step
 ) -> None:
-    async with api(respond) as (management, server):
+    async with api(respond, deploy_deadline=DEADLINE) as (management, server):
         found = await management.deploy("t1", IMAGE, "key")
 
     provoked(failure_id, found)
@@ -199,6 +186,6 @@ async def test_a_deploy_fails_as_the_catalogue_says(
 async def test_an_answer_without_end_is_not_read_without_end(
     provoked: Provoked, seen: Callable[[str], None], behaviour: str, reported: str, step: Step
 ) -> None:
-    async with api(step) as (management, _):
+    async with api(step, deploy_deadline=DEADLINE) as (management, _):
         provoked(reported, await management.deploy("t1", IMAGE, "key"))
     seen(behaviour)

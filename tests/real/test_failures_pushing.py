@@ -30,10 +30,12 @@ from deployer.sandbox.up import Sandbox
 from deployer.states.idle import Idle
 from deployer.states.pushing import confirmed
 from deployer.states.world import World
+from tests.servers import asked
+from tests.servers.asked import login_at
 from tests.servers.cutting import cutting
 from tests.servers.engine import StandIn, serving
 from tests.servers.engine import image as stored_image
-from tests.servers.raw_http import Step, answer, raw_server
+from tests.servers.raw_http import Step, answer
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -59,10 +61,6 @@ async def pushed(engine: str, image: Image, login: Login, repository: str = "app
     docker = Docker(context=BuildContext(), endpoint=engine, patience=IMPATIENT)
     target = ImageRef(login.registry, login.repository or repository, "v1")
     return await docker.push(image.local_tag, target, login, deaf)
-
-
-def login_at(registry: str) -> Login:
-    return Login(registry=registry, username="x", password=Secret("some-password"))
 
 
 @asynccontextmanager
@@ -255,8 +253,8 @@ async def test_an_index_is_not_taken_for_a_missing_repository(provoked: Provoked
 async def test_what_is_no_registry_is_found_out_by_ourselves(
     provoked: Provoked, failure_id: str, step: Step
 ) -> None:
-    async with raw_server(step) as server, Http() as http:
-        found = await Registry(http).probe(login_at(server.authority))
+    async with asked.registry(step) as (adapter, server):
+        found = await adapter.probe(login_at(server.authority))
 
     provoked(failure_id, found)
 

@@ -4,8 +4,6 @@ import gzip
 import json
 import math
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -18,17 +16,16 @@ from deployer.adapters.management.api import Management
 from deployer.failures import Failure, Kind
 from deployer.model import Deployment, Login, Secret, TenantStatus
 from deployer.states.flow import State
+from tests.servers.asked import error
+from tests.servers.asked import management as api
 from tests.servers.raw_http import (
     Drip,
     Flood,
     Pause,
-    RawServer,
     Request,
     Reset,
-    Respond,
     Step,
     answer,
-    raw_server,
     server_tls,
 )
 
@@ -37,31 +34,6 @@ pytestmark = pytest.mark.anyio
 IMAGE = "registry.fly.io/sp-1:deploy-1700000000-a1b2c3d"
 LOGIN = {"registry": "registry.fly.io", "username": "x", "password": "REGSECRET"}
 HTML = answer(502, b"<html>Bad Gateway</html>", content_type="text/html")
-
-
-@asynccontextmanager
-async def api(
-    respond: Respond | Step,
-    *,
-    token: str = "API",
-    hosts: frozenset[str] = frozenset(),
-    deploy_deadline: float = 30.0,
-) -> AsyncIterator[tuple[Management, RawServer]]:
-    async with raw_server(respond) as server, Http() as http:
-        yield (
-            Management(
-                http,
-                api_url=ApiUrl(server.url),
-                token=Secret(token),
-                registry_hosts=hosts,
-                deploy_deadline=deploy_deadline,
-            ),
-            server,
-        )
-
-
-def error(status: int, code: str, message: str = "m", **headers: str) -> bytes:
-    return answer(status, {"error": {"code": code, "message": message}}, **headers)
 
 
 # -- registry-token
@@ -257,8 +229,7 @@ async def test_an_api_that_is_down_is_unreachable() -> None:
 
 
 async def test_a_bad_certificate_is_a_failure_of_its_own() -> None:
-    async with raw_server(answer(200, LOGIN), tls=server_tls()) as server, Http() as http:
-        management = Management(http, api_url=ApiUrl(server.url), token=Secret("t"))
+    async with api(answer(200, LOGIN), tls=server_tls()) as (management, server):
         login = await management.registry_login("t1")
         deploy = await management.deploy("t1", IMAGE, "k1")
 

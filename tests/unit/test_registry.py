@@ -14,9 +14,11 @@ from deployer.adapters.http.client import Http
 from deployer.adapters.registry.auth import Bearer, bearer_challenge, token_url
 from deployer.adapters.registry.client import Registry
 from deployer.failures import Failure, Kind
-from deployer.model import Login, Secret
+from deployer.model import Login
 from deployer.names import Digest, ImageRef
 from deployer.states.flow import State
+from tests.servers import asked
+from tests.servers.asked import login_at
 from tests.servers.raw_http import (
     RawServer,
     Request,
@@ -39,17 +41,13 @@ IS_REGISTRY = answer(200, {}, Docker_Distribution_Api_Version="registry/2.0")
 REFUSED = answer(401, www_authenticate='Basic realm="r"')
 
 
-def login_at(registry: str) -> Login:
-    return Login(registry=registry, username="x", password=Secret("REGSECRET"))
-
-
 @asynccontextmanager
 async def registry(
-    respond: Respond | Step, *, realm_hosts: frozenset[str] = frozenset()
+    respond: Respond | Step,
 ) -> AsyncIterator[tuple[Registry, RawServer, ImageRef, Login]]:
-    async with raw_server(respond) as server, Http() as http:
+    async with asked.registry(respond) as (adapter, server):
         ref = ImageRef(server.authority, "sp-1", "deploy-1")
-        yield Registry(http, realm_hosts=realm_hosts), server, ref, login_at(server.authority)
+        yield adapter, server, ref, login_at(server.authority)
 
 
 # -- probe
