@@ -1,6 +1,7 @@
 """The registry seen from inside, without the gate: which images there are."""
 
 import hashlib
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -75,7 +76,9 @@ class Shelf:
         try:
             async with self.session.post(begin) as answer:
                 place = URL(begin).join(URL(answer.headers.get("Location", ""), encoded=True))
-            async with self.session.put(place.update_query(digest=digest), data=data) as answer:
+            # aiohttp warns of large bytes: they would be written at once.
+            url, body = place.update_query(digest=digest), io.BytesIO(data)
+            async with self.session.put(url, data=body) as answer:
                 if answer.status == _CREATED:
                     return digest
         except aiohttp.ClientError as error:
