@@ -200,6 +200,12 @@ class Bench:
         path = lock_path(self.state_dir, self.site.api_url, self.tenant.id)
         return path.exists() and is_locked(path)
 
+    def end_all(self) -> None:
+        """Leave nothing behind, however a test has ended: a build of minutes, or who stands still."""
+        for line in processes_in(self.folder):
+            with suppress(ProcessLookupError):
+                os.kill(int(line.partition(" ")[0]), signal.SIGKILL)
+
     async def leftovers(self) -> list[str]:
         """The processes of this bench that are still there after the grace."""
         await until(lambda: not list(processes_in(self.folder)), GONE_SECONDS)

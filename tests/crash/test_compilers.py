@@ -18,10 +18,10 @@ from tests.crash.site import stand_in_site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 TRIES: Final = 2
-# Nothing to compile, and nobody waits for it: a constant that takes minutes to compute.
+# Nothing to compile, and nobody waits for it: a constant that takes half a minute to compute.
 SLOW: Final = """\
 #![allow(long_running_const_eval)]
-const N: u64 = { let mut n = 0; while n < 100_000_000_000 { n += 1; } n };
+const N: u64 = { let mut n = 0; while n < 100_000_000 { n += 1; } n };
 fn main() { println!("{N}"); }
 """
 QUICK: Final = "fn main() {}\n"
@@ -39,6 +39,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         made.install_cargo(f'exec {shutil.which("cargo")} "$@"')
         write(made, "Cargo.toml", '[workspace]\nmembers = ["core"]\nresolver = "2"\n')
         yield made
+        made.end_all()
 
 
 def write(bench: Bench, name: str, text: str) -> None:

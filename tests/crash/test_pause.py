@@ -33,10 +33,11 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 @pytest.fixture
-async def bench(site: Site, tmp_path: Path) -> Bench:
+async def bench(site: Site, tmp_path: Path) -> AsyncIterator[Bench]:
     made = Bench(tmp_path / "bench", site)
     await made.furnish()
-    return made
+    yield made
+    made.end_all()
 
 
 def stop(child: Child) -> None:
