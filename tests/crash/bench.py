@@ -129,14 +129,22 @@ class Bench:
 
     async def furnish(self) -> None:
         """Write the project, its history and the stand-in cargo."""
+        self.write_project()
+        (self.folder / "tmp").mkdir(parents=True)
+        self.install_stand_in()
+        await self.commit("Start")
+
+    def write_project(self) -> None:
+        """Write the project's files as they were at first."""
         names = {"id": self.tenant.id, "app": self.tenant.app}
         for name, text in _FILES.items():
             path = self.project / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.format(**names))
-        (self.folder / "tmp").mkdir(parents=True)
+
+    def install_stand_in(self) -> None:
+        """Put the stand-in in front of PATH as cargo."""
         self.install_cargo(f'exec {sys.executable} -I -S {cargo.__file__} "$@"')
-        await self.commit("Start")
 
     def install_cargo(self, script: str) -> None:
         """Put a shell script in front of PATH as cargo."""
