@@ -98,7 +98,7 @@ class Bench:
     environment: dict[str, str] = field(init=False)
     prefix: Sequence[str] = ()  # before the command: strace and the like
     module: str = "deployer"  # what is run
-    heard: list[str] = field(default_factory=list)  # all that any process ever said
+    searched: set[str] = field(default_factory=set)  # the registry's blobs that hold no secret
     _count: int = 0
 
     def __post_init__(self) -> None:
@@ -215,9 +215,13 @@ class Bench:
                 os.kill(int(line.partition(" ")[0]), signal.SIGKILL)
 
     async def leftovers(self) -> list[str]:
-        """The processes of this bench that are still there after the grace."""
-        await until(lambda: not list(processes_in(self.folder)), GONE_SECONDS)
-        return list(processes_in(self.folder))
+        """The processes and containers of this bench that are still there after the grace."""
+
+        def found() -> list[str]:
+            return [*processes_in(self.folder), *self.site.containers()]
+
+        await until(lambda: not found(), GONE_SECONDS)
+        return found()
 
 
 async def until(holds: Callable[[], bool], seconds: float, pause: float = 0.01) -> bool:

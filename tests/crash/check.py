@@ -1,10 +1,12 @@
 """What must hold after each case, whatever was done to it: one function, a list of violations."""
 
+import gzip
 import json
 import re
 import sqlite3
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -162,12 +164,31 @@ def _secrets(bench: Bench) -> Iterator[str]:
     said = [*bench.folder.glob("out.*"), *bench.folder.glob("err.*")]
     kept = (path for path in bench.state_dir.rglob("*") if path.is_file())
     for path in (*kept, *said):
-        content = path.read_bytes()
-        if any(secret in content for secret in secrets):
+        if _holds(path.read_bytes(), secrets):
             yield f"V8 a secret is in {path.name}"
+    for name, content in bench.site.shelved():
+        if name in bench.searched:
+            continue  # by its digest: it cannot have changed
+        blob = content()
+        if _holds(blob, secrets) or _holds(_unpacked(blob), secrets):
+            yield f"V8 a secret is at the registry, in {name}"
+        else:
+            bench.searched.add(name)
     for path in said:
         if CONTROLS.search(path.read_text()):
             yield f"V10 control characters in {path.name}"
+
+
+def _holds(content: bytes, secrets: Iterable[bytes]) -> bool:
+    return any(secret in content for secret in secrets)
+
+
+def _unpacked(blob: bytes) -> bytes:
+    """A layer's files; nothing of what is not packed."""
+    try:
+        return gzip.decompress(blob)
+    except (OSError, EOFError, zlib.error):
+        return b""
 
 
 def _sound_end(records: tuple[RunRecord, ...], last: Ended) -> Iterator[str]:

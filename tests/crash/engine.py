@@ -3,8 +3,9 @@
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -45,10 +46,10 @@ class Store:
         app.router.add_get("/v2/{name:.+}/blobs/{digest}", self._blob)
         return app
 
-    def shelved(self) -> Iterator[tuple[str, bytes]]:
+    def shelved(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
         """All that lies here: configurations, layers, manifests."""
-        yield from self.blobs.items()
-        yield from ((sha256(manifest), manifest) for manifest in self.manifests.values())
+        for content in (*self.blobs.values(), *self.manifests.values()):
+            yield sha256(content), partial(bytes, content)
 
     async def _root(self, _request: web.Request) -> web.Response:
         return web.json_response({}, headers=_REGISTRY)

@@ -1,14 +1,17 @@
 """A crash case with nothing stood in for: cargo, the sample project, a private engine, a registry."""
 
+import json
 import os
 import shlex
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 
+from deployer.sandbox.machine import LABEL
 from deployer.sandbox.options import Options
 from deployer.sandbox.places import cache_root
 from deployer.sandbox.programs import ensure_on_system
@@ -37,6 +40,8 @@ async def real_bench(folder: Path, say: Callable[[str], None]) -> AsyncIterator[
             secrets=(running.api_token.split(".")[1], "FlyV1-"),
             faults=running.faults,
             session=session,
+            shelved=partial(shelved, options.folder / "registry"),
+            containers=partial(containers, options.folder / "engine"),
         )
         bench = Bench(folder / "bench", site)
         await write_workspace(bench.project, running, os.environ)
@@ -44,6 +49,22 @@ async def real_bench(folder: Path, say: Callable[[str], None]) -> AsyncIterator[
         bench.environment["HOME"] = os.environ["HOME"]  # cargo's own home is there
         bench.install_cargo(_noted(shutil.which("cargo") or "cargo"))
         yield bench
+
+
+def shelved(registry: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Each blob of a registry, out of its own folder: unfinished uploads, too."""
+    for pattern in ("**/blobs/**/data", "**/_uploads/**/data"):
+        for path in registry.glob(pattern):
+            yield str(path.parent), path.read_bytes
+
+
+def containers(engine: Path) -> Iterator[str]:
+    """The containers of a private engine that are no deployed image's, out of its own folder."""
+    for path in engine.glob("containers/*/config.v2.json"):
+        with suppress(OSError, ValueError):
+            told = json.loads(path.read_text())
+            if LABEL not in (told["Config"]["Labels"] or {}):
+                yield f"container {told['Name']} {told['Path']} {told['State']}"
 
 
 async def new_version(bench: Bench, number: int) -> None:

@@ -57,7 +57,9 @@ class Site:
     script: Script = field(default_factory=Script)
     parts: Mapping[str, Part] = field(default_factory=dict)  # api, registry, engine: stand-ins only
     # What would be found by whoever can read the registry, each under a name of its own.
-    shelved: Callable[[], Iterable[tuple[str, bytes]]] = tuple
+    shelved: Callable[[], Iterable[tuple[str, Callable[[], bytes]]]] = tuple
+    # Those at the engine that no deployed image runs in; a stand-in has none.
+    containers: Callable[[], Iterable[str]] = tuple
 
     @property
     def pauses(self) -> dict[str, float]:
