@@ -59,12 +59,15 @@ def shelved(registry: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 
 def containers(engine: Path) -> Iterator[str]:
-    """The containers of a private engine that are no deployed image's, out of its own folder."""
+    """The running containers of a private engine that are no deployed image's, by its own folder.
+
+    One that does not run may be left by an engine that was killed itself.
+    """
     for path in engine.glob("containers/*/config.v2.json"):
         with suppress(OSError, ValueError):
             told = json.loads(path.read_text())
-            if LABEL not in (told["Config"]["Labels"] or {}):
-                yield f"container {told['Name']} {told['Path']} {told['State']}"
+            if told["State"]["Running"] and LABEL not in (told["Config"]["Labels"] or {}):
+                yield f"container {told['Name']} {told['Path']}"
 
 
 async def new_version(bench: Bench, number: int) -> None:
