@@ -77,6 +77,7 @@ async def connected(endpoint: str | None) -> AsyncIterator[aiodocker.Docker]:
 
     trace = aiohttp.TraceConfig()
     trace.on_request_end.append(keep)
+    trace.on_request_redirect.append(_refuse_redirect)
     trace.freeze()
     client.session.trace_configs.append(trace)
     try:
@@ -105,6 +106,17 @@ def _refuse_clear_text(client: aiodocker.Docker) -> None:
     address = urlsplit(client.docker_host)  # https, if the context or DOCKER_TLS_VERIFY says so
     if address.scheme in ("tcp", "http") and not _is_loopback(address.hostname or ""):
         raise EndpointError(f"{shown_endpoint(client)} is a network address without TLS")
+
+
+async def _refuse_redirect(
+    _session: aiohttp.ClientSession,
+    _context: SimpleNamespace,
+    redirect: aiohttp.TraceRequestRedirectParams,
+) -> None:
+    """The client would follow, and show the registry's login to whoever is named (measured)."""
+    redirect.response.close()
+    location = redirect.response.headers.get("Location", "")
+    raise EndpointError(f"what answers there is no engine: it sends {redirect.url} to {location}")
 
 
 def _is_loopback(host: str) -> bool:

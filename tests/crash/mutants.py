@@ -232,6 +232,13 @@ MUTANTS: Final = (
         test="tests/recorded/test_engine_recordings.py tests/unit/test_docker.py",
     ),
     Mutant(
+        guard="the login does not follow an engine's redirect",
+        file="adapters/docker/client.py",
+        before="    trace.on_request_redirect.append(_refuse_redirect)\n",
+        after="",
+        test="tests/unit/test_docker.py",
+    ),
+    Mutant(
         guard="the registry confirms the digest",
         file="states/pushing.py",
         before="    if seen == pushed:\n",

@@ -18,6 +18,7 @@ from deployer.names import ImageRef, parse_image_id
 from deployer.ports import Engine, EngineInfo, ImageOrder
 from deployer.states.flow import State
 from tests.servers.engine import DIGEST, IMAGE_ID, StandIn, image, serving
+from tests.servers.raw_http import Request, answer, raw_server
 
 pytestmark = pytest.mark.anyio
 
@@ -313,6 +314,27 @@ async def test_an_image_that_is_gone_is_told_before_the_push() -> None:
     assert outcome.kind is Kind.IMAGE_NOT_LOCAL
     assert outcome.resume_at is State.IMAGING
     assert not any("push" in line for line in engine.asked)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirect_is_followed_not_even_with_the_login(status: int) -> None:
+    async with raw_server(answer(200, {})) as stranger:
+
+        def respond(request: Request) -> list[bytes]:
+            if request.method == "GET":
+                known = {"Version": "1", "ApiVersion": "1.41"}
+                return [answer(200, image() | known)]
+            if "/push" in request.path:
+                return [answer(status, location=f"{stranger.url}/push")]
+            return [answer(201)]
+
+        async with raw_server(respond, keep=True) as engine:
+            endpoint = f"tcp://{engine.authority}"
+            outcome = await docker(endpoint).push(LOCAL, TARGET, LOGIN, ignore)
+
+    assert stranger.requests == []
+    assert kind(outcome) is Kind.ENGINE_CONTEXT
+    assert stranger.authority in outcome.cause  # type: ignore[union-attr]  # a Failure
 
 
 async def test_a_silent_push_has_stalled() -> None:
