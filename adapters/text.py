@@ -3,7 +3,7 @@
 import base64
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -13,6 +13,8 @@ LINE_MAX: Final = 500  # characters of one foreign line that is shown or stored
 STARS: Final = "***"
 # Shorter values occur in innocent text: "x" is the registry's user name.
 SECRET_MIN: Final = 4
+INSIDE_MIN: Final = 8  # characters of base64: fewer occur in any digest
+_URL_SAFE: Final = str.maketrans("+/", "-_")
 
 # A whole escape sequence goes, not only its ESC: the rest would stay as litter on the terminal.
 _ESCAPES: Final = re.compile(
@@ -70,6 +72,7 @@ class Scrubber:
             if len(part) >= SECRET_MIN:
                 encoded = base64.b64encode(part.encode()).decode()
                 self._known |= {part, quote(part, safe=""), encoded, encoded.rstrip("=")}
+                self._known.update(_in_base64(part.encode()))
 
     def scrub(self, text: str) -> str:
         """`text` with each known value replaced by stars."""
@@ -82,6 +85,20 @@ class Scrubber:
         """`text` scrubbed and cleaned: what may be shown, logged or stored."""
         # Cleaned first and last: a secret may be split by an escape sequence, and may be cut.
         return clean_output(self.scrub(clean_output(text, limit * 4)), limit)
+
+
+def _in_base64(value: bytes) -> Iterator[str]:
+    """What base64 makes of `value` inside a longer text, in which it may begin at any of three places.
+
+    An Authorization header is one: its password comes behind the user's name.
+    """
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + value).decode()
+        # The first and the last character may hold bits of what is around it.
+        first, end = -(-before * 8 // 6), (before + len(value)) * 8 // 6
+        inside = encoded[first:end]
+        if len(inside) >= INSIDE_MIN:
+            yield from (inside, inside.translate(_URL_SAFE))
 
 
 def _password(value: str) -> Iterable[str]:

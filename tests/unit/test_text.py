@@ -1,6 +1,7 @@
 """Foreign text made safe."""
 
 import base64
+from collections.abc import Callable
 
 import pytest
 
@@ -51,6 +52,26 @@ def test_a_known_secret_is_taken_out_however_it_is_encoded(text: str) -> None:
     assert "s3cret" not in line
     assert base64.b64encode(URL.encode()).decode() not in line
     assert "***" in line
+
+
+@pytest.mark.parametrize("user", ["x", "xy", "xyz"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_secret_is_taken_out_of_a_login_that_is_repeated(
+    user: str, encode: Callable[[bytes], bytes]
+) -> None:
+    password = "FlyV1-~~~???secret"
+    login = encode(f"{user}:{password}/and more".encode()).decode()
+
+    line = Scrubber([Secret(password)]).line(f"you sent Basic {login}")
+
+    assert "***" in line
+    # Whoever decodes what is left, from whichever place, finds nothing of it.
+    for part in line.removeprefix("you sent Basic ").split("***"):
+        for begin in range(4):
+            text = part[begin:]
+            text = text[: len(text) // 4 * 4]
+            assert b"Fly" not in base64.urlsafe_b64decode(text)
+            assert b"secret" not in base64.b64decode(text)
 
 
 def test_a_password_that_is_also_a_plain_word_is_starred_in_its_place_only() -> None:
