@@ -152,7 +152,7 @@ async def _converse(server: RawServer, wire: ByteStream, stream: SocketStream) -
     request = await _read(wire)
     server.requests.append(request)
     for step in server.respond(request):
-        await _perform(step, wire, stream)
+        await perform(step, wire, stream)
         if isinstance(step, Reset):
             return False
     return True
@@ -160,24 +160,39 @@ async def _converse(server: RawServer, wire: ByteStream, stream: SocketStream) -
 
 async def _read(wire: ByteStream) -> Request:
     incoming = BufferedByteReceiveStream(wire)
-    head = await incoming.receive_until(b"\r\n\r\n", HEAD_MAX)
+    return await read(await incoming.receive_until(b"\r\n\r\n", HEAD_MAX), incoming)
+
+
+async def read(head: bytes, incoming: BufferedByteReceiveStream) -> Request:
+    """The request that begins with `head`, without the empty line behind it."""
     line, *rest = head.decode("latin-1").split("\r\n")
     method, path, _ = line.split(" ", 2)
     pairs = (header.partition(":") for header in rest)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    body = await incoming.receive_exactly(int(headers.get("content-length", "0")))
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        body = await _chunks(incoming)
+    else:
+        body = await incoming.receive_exactly(int(headers.get("content-length", "0")))
     return Request(method, path, headers, body, head + b"\r\n\r\n" + body)
 
 
-async def _perform(step: Step, wire: ByteStream, stream: SocketStream) -> None:
+async def _chunks(incoming: BufferedByteReceiveStream) -> bytes:
+    """A body of unknown length, as it came."""
+    body = b""
+    while True:
+        line = await incoming.receive_until(b"\r\n", HEAD_MAX) + b"\r\n"
+        body += line + await incoming.receive_exactly(int(line, 16) + 2)
+        if not int(line, 16):
+            return body
+
+
+async def perform(step: Step, wire: ByteStream, stream: ByteStream) -> None:
+    """Carry out one step on `wire`, which goes over the connection `stream`."""
     match step:
         case Pause(seconds):
             await anyio.sleep(seconds)
         case Reset():
-            # Linger 0: the kernel answers with RST and drops what was not sent.
-            raw = stream.extra(SocketAttribute.raw_socket)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            await anyio.aclose_forcefully(stream)
+            await reset(stream)
         case Drip(data, pause):
             for number in range(len(data)):
                 await wire.send(data[number : number + 1])
@@ -187,3 +202,11 @@ async def _perform(step: Step, wire: ByteStream, stream: SocketStream) -> None:
                 await wire.send(b" " * 65536)
         case bytes():
             await wire.send(step)
+
+
+async def reset(stream: ByteStream) -> None:
+    """End a connection with RST."""
+    # Linger 0: the kernel answers with RST and drops what was not sent.
+    raw = stream.extra(SocketAttribute.raw_socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await anyio.aclose_forcefully(stream)
