@@ -212,6 +212,8 @@ class Upload:
                 await self._blob(part)
             await self._call("PUT", f"manifests/{tag}", manifest.encode())
         except aiohttp.ClientResponseError as error:
+            if error.status == 401:
+                return "unauthorized: authentication required"
             return f"received unexpected HTTP status: {error.status}"
         except aiohttp.ClientConnectorError as error:
             return f'Get "http://{self.name}": dial tcp: connect: {error.strerror}'

@@ -1,6 +1,6 @@
 """The other side of a crash case: the sandbox's own API and registry gate before stand-ins."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,11 +90,24 @@ class Site:
             return
 
 
+async def _as_it_is(_name: str, port: int) -> int:
+    return port
+
+
 @asynccontextmanager
 async def stand_in_site(
-    folder: Path, *, work_seconds: float = 0.0, contract: Contract = Contract.OWN_TAG
+    folder: Path,
+    *,
+    work_seconds: float = 0.0,
+    contract: Contract = Contract.OWN_TAG,
+    login_seconds: float = 300.0,
+    front: Callable[[str, int], Awaitable[int]] = _as_it_is,
 ) -> AsyncIterator[Site]:
-    """Serve a site until the block ends; `folder` keeps its ledger and its engine's socket."""
+    """Serve a site until the block ends; `folder` keeps its ledger and its engine's socket.
+
+    `front` puts something before a server's port and returns the port of that; it is asked for
+    `registry`, `url` and `api`.
+    """
     await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
     options = Options(
         cache=folder,
@@ -104,6 +117,7 @@ async def stand_in_site(
         faults={},
         base_port=0,
         work_seconds=work_seconds,
+        login_seconds=login_seconds,
     )
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
@@ -123,10 +137,14 @@ async def stand_in_site(
         )
         door = await stack.enter_async_context(risen(Part(scripted(gate.app(), script))))
         edge = await stack.enter_async_context(served(_healthy(), 0))
+        public = {
+            name: f"{HOST}:{await front(name, port)}"
+            for name, port in (("registry", door.port), ("url", edge.port))
+        }
         ledger, token = Ledger(folder / "deploys.jsonl"), api_token()
         deploys = Deploys(
             options=options,
-            registry=f"{HOST}:{door.port}",
+            registry=public["registry"],
             shelf=Shelf(f"{HOST}:{registry.port}", session),
             machines={tenant.id: InstantMachine() for tenant in TENANTS},
             ledger=ledger,
@@ -136,7 +154,7 @@ async def stand_in_site(
         management = Management(
             options=options,
             token=token,
-            urls={tenant.id: f"http://{HOST}:{edge.port}" for tenant in TENANTS},
+            urls={tenant.id: f"http://{public['url']}" for tenant in TENANTS},
             deploys=deploys,
             logins=logins,
             faults=faults,
@@ -145,17 +163,19 @@ async def stand_in_site(
         app = web.Application(middlewares=[management.counted])
         app.add_routes([*management.routes(), *Control(faults, ledger, traffic).routes()])
         api = await stack.enter_async_context(risen(Part(scripted(app, script))))
+        api_url = f"http://{HOST}:{await front('api', api.port)}"
         socket = folder / "engine.sock"
         engine = Part(StandInEngine(session, script).app(), socket, gives_up=True)
         await stack.enter_async_context(risen(engine))
         yield Site(
             environment={
-                **_environment(f"http://{HOST}:{api.port}", token, f"unix://{socket}"),
+                **_environment(api_url, token, f"unix://{socket}"),
                 "DEPLOYER_BASE_REGISTRY": f"{HOST}:{registry.port}",
             },
-            api_url=f"http://{HOST}:{api.port}",
+            api_url=api_url,
             ledger=ledger.path,
-            secrets=(token.split(".")[1], "FlyV1-"),
+            # The last one is how a login begins in a header.
+            secrets=(token.split(".")[1], "FlyV1-", "eDpGbHlWMS"),
             faults=faults,
             session=session,
             script=script,
