@@ -28,7 +28,8 @@ real: setup
 
 # Half an hour on two cores. CRASH_SEED=… repeats what a seed chose.
 crash: setup
-	$(BIN)/pytest -q tests/crash
+	$(BIN)/pytest -q -n 2 tests/crash/test_borders.py
+	$(BIN)/pytest -q --ignore tests/crash/test_borders.py tests/crash
 	$(BIN)/python -m tests.crash
 
 # Each failure id: provoked for real, or by which recording. The last line counts them.
