@@ -39,7 +39,7 @@ from tests.crash.site import stand_in_site
 from tests.fakes.neighbours import Neighbours
 from tests.servers.faulty import Door, Fault, tcp_door, unix_door
 from tests.servers.raw_http import RawServer, Request, answer, raw_server
-from tests.servers.registry import MemoryRegistry, memory_registry, with_base
+from tests.servers.registry import memory_registry, with_base
 from tests.servers.skipping import LoopClock, skipped
 
 DONE: Final = "done"
@@ -209,12 +209,7 @@ async def place(case: Case, folder: Path) -> AsyncIterator[Place]:
         with_base(base, _layer(size))
         await front("base", int(base.address.rpartition(":")[2]))
         site = await stack.enter_async_context(
-            stand_in_site(
-                folder / "site",
-                login_seconds=LOGIN_SECONDS,
-                store=MemoryRegistry().app(),
-                front=front,
-            )
+            stand_in_site(folder / "site", login_seconds=LOGIN_SECONDS, front=front)
         )
         bench = Bench(folder / "bench", site)
         _furnish(bench, size)
