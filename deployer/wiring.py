@@ -9,6 +9,7 @@ from deployer.adapters.context.build_context import BuildContext
 from deployer.adapters.database import DatabaseHost
 from deployer.adapters.direct.builder import DirectBuilder
 from deployer.adapters.direct.cupboard import Cupboard
+from deployer.adapters.docker.known_images import KnownImages
 from deployer.adapters.docker.late import LateEngine
 from deployer.adapters.git import Git
 from deployer.adapters.http.client import Http
@@ -27,6 +28,7 @@ from deployer.settings.access import UndecodableTokenError, expires_at
 from deployer.settings.values import Settings
 
 BLOB_CONNECTIONS: Final = 8
+IMAGES: Final = "images"  # below the state directory: what is known of them
 
 
 def wired(settings: Settings) -> Adapters:
@@ -40,6 +42,7 @@ def wired(settings: Settings) -> Adapters:
     http = Http(ca_file=settings.ca_file)
     # Blobs and manifests may be sent twice, so their connections may be kept.
     blobs = http.keeping(BLOB_CONNECTIONS)
+    registry = Registry(http, realm_hosts=settings.registry_hosts)
     journal = Journal(settings.state_dir, api_url, clock)
     closing = AsyncExitStack()
     closing.push_async_callback(journal.aclose)
@@ -53,11 +56,13 @@ def wired(settings: Settings) -> Adapters:
             leaks=leaks,
         ),
         context=context,
-        engine=LateEngine(settings.docker_host, lambda: _docker(settings, context, leaks)),
+        engine=LateEngine(
+            settings.docker_host, lambda: _docker(settings, context, leaks, registry)
+        ),
         direct=DirectBuilder(
             blobs,
             cupboard=Cupboard(
-                settings.state_dir / "images", trust_fingerprints=settings.trust_fingerprints
+                settings.state_dir / IMAGES, trust_fingerprints=settings.trust_fingerprints
             ),
             clock=clock,
             leaks=leaks,
@@ -70,7 +75,7 @@ def wired(settings: Settings) -> Adapters:
             token=settings.api_token,
             registry_hosts=settings.registry_hosts,
         ),
-        registry=Registry(http, realm_hosts=settings.registry_hosts),
+        registry=registry,
         health=PublicUrl(http),
         source=Git(settings.environment),
         journal=journal,
@@ -87,10 +92,20 @@ def wired(settings: Settings) -> Adapters:
     )
 
 
-def _docker(settings: Settings, context: BuildContext, leaks: Leaks) -> Engine:
-    from deployer.adapters.docker.engine import Docker  # noqa: PLC0415  # aiodocker: 0.2 s
+def _docker(settings: Settings, context: BuildContext, leaks: Leaks, registry: Registry) -> Engine:
+    # aiodocker takes 0.2 s.
+    from deployer.adapters.docker.again import Before  # noqa: PLC0415
+    from deployer.adapters.docker.engine import Docker  # noqa: PLC0415
 
-    return Docker(context=context, endpoint=settings.docker_host, leaks=leaks)
+    images = KnownImages(
+        settings.state_dir / IMAGES, trust_fingerprints=settings.trust_fingerprints
+    )
+    return Docker(
+        context=context,
+        endpoint=settings.docker_host,
+        leaks=leaks,
+        before=Before(images, registry),
+    )
 
 
 def _end_of(token: Secret) -> float | None:

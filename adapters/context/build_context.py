@@ -1,5 +1,6 @@
 """The build context: looked at before anything runs, and packed for the engine."""
 
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from deployer.adapters.context.plan import (
 from deployer.adapters.context.project_tree import Node
 from deployer.adapters.context.tar import ChangedError, UnreadableError, write_tar
 from deployer.adapters.leaks import Leaks
+from deployer.adapters.marking import marked
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
 from deployer.ports import ContextSummary, ImageOrder
@@ -27,8 +29,24 @@ from deployer.ports import ContextSummary, ImageOrder
 _T = TypeVar("_T")
 
 _MEGABYTE: Final = 1_000_000  # bytes
+_SMALL: Final = 1 << 20  # bytes
 _LARGE: Final = 100 * _MEGABYTE
 _SHOWN: Final = 5  # paths in one warning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedContext:
+    """What a context would consist of, with its files as they are."""
+
+    root: Path
+    plan: ContextPlan
+    mark: str  # another one as soon as anything in it changes
+    changed: int  # when its files last did, in nanoseconds since the epoch
+
+    @property
+    def summary(self) -> ContextSummary:
+        """What the engine would receive."""
+        return summarise(self.plan)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +56,6 @@ class PackedContext:
     file: IO[bytes]  # at its beginning
     size: int  # bytes of the tar
     dockerfile: str  # its path inside the tar
-    summary: ContextSummary
 
     def __enter__(self) -> Self:
         """The open tar."""
@@ -82,28 +99,46 @@ class BuildContext:
             )
         )
 
-    async def pack(self, order: ImageOrder) -> PackedContext | Failure:
-        """Plan and write the tar, complete before any engine sees a byte.
+    async def plan(self, order: ImageOrder) -> PlannedContext | Failure:
+        """Look at everything that the tar would hold, and read nothing of it."""
+        return await _in_thread(lambda: self._planned(order))
+
+    async def pack(self, planned: PlannedContext) -> PackedContext | Failure:
+        """Write the tar, complete before any engine sees a byte.
 
         A read error while sending would look like an engine that is down (status 900, measured).
         """
-        return await _in_thread(lambda: self._packed(order))
+        return await _in_thread(lambda: self._packed(planned.root, planned.plan))
 
-    def _packed(self, order: ImageOrder) -> PackedContext | Failure:
-        plan = plan_context(
-            order.project_root, order.dockerfile, checkpoint=from_thread.check_cancelled
-        )
+    async def small_leak(self, planned: PlannedContext) -> Failure | None:
+        """The failure of the first small file that holds a secret, of a context that is not packed.
+
+        A password may be known today that was not when the context was packed.
+        """
+        return await _in_thread(lambda: self._leak(planned.root, planned.plan, limit=_SMALL))
+
+    def _planned(self, order: ImageOrder) -> PlannedContext | Failure:
+        root = order.project_root
+        plan = plan_context(root, order.dockerfile, checkpoint=from_thread.check_cancelled)
         if isinstance(plan, Failure):
             return plan
-        leak = self._leak(order.project_root, plan)
+        files = (each.path if each.node is Node.FILE else None for each in plan.entries)
+        try:
+            entries, changed = marked(root, zip(plan.entries, files, strict=True))
+        except OSError as error:
+            return read_failure(error)
+        # The rest of what decides about the bytes that an engine gets.
+        mark = f"{entries} {plan.dockerfile} {self._mtime}"
+        return PlannedContext(root=root, plan=plan, mark=mark, changed=changed)
+
+    def _packed(self, root: Path, plan: ContextPlan) -> PackedContext | Failure:
+        leak = self._leak(root, plan)
         if leak is not None:
             return leak
         try:
             with ExitStack() as stack:
                 file = stack.enter_context(tempfile.TemporaryFile())
-                write_tar(
-                    order.project_root, plan.entries, file, self._mtime, from_thread.check_cancelled
-                )
+                write_tar(root, plan.entries, file, self._mtime, from_thread.check_cancelled)
                 size = file.tell()
                 file.seek(0)
                 stack.pop_all()  # complete: the caller closes it
@@ -113,16 +148,15 @@ class BuildContext:
             return read_failure(error.error)
         except OSError as error:
             return context_failure(Kind.ENGINE_DISK_FULL, f"cannot write the context: {error}")
-        return PackedContext(
-            file=file, size=size, dockerfile=plan.dockerfile, summary=summarise(plan)
-        )
+        return PackedContext(file=file, size=size, dockerfile=plan.dockerfile)
 
-    def _leak(self, root: Path, plan: ContextPlan) -> Failure | None:
+    def _leak(self, root: Path, plan: ContextPlan, limit: int = sys.maxsize) -> Failure | None:
         """The failure of the first file that holds a secret, whatever it is called."""
         try:
             for entry in plan.entries:
                 from_thread.check_cancelled()
-                if entry.node is Node.FILE and self._leaks.in_file(root / entry.path):
+                wanted = entry.node is Node.FILE and entry.size <= limit
+                if wanted and self._leaks.in_file(root / entry.path):
                     cause = f"{entry.path} holds a password that this deploy knows"
                     return context_failure(Kind.SECRET_IN_IMAGE, cause)
         except OSError as error:

@@ -56,6 +56,8 @@ class Dockerfile:
     sources: tuple[Source, ...]
     base_images: tuple[str, ...]  # stages of the same file are none
     platforms: tuple[str, ...] = ()  # that the last stage asks for, in so many words
+    # Takes more than base images and sources: a URL, or the files of an image that is no stage.
+    fetches: bool = False
 
 
 class _DockerfileError(Exception):
@@ -78,7 +80,10 @@ def parse_dockerfile(text: str) -> Dockerfile | Failure:
     except (DockerfileSyntaxError, _DockerfileError) as error:
         return _syntax_failure(str(error))
     return Dockerfile(
-        tuple(reader.sources), tuple(dict.fromkeys(reader.base_images)), reader.platforms
+        tuple(reader.sources),
+        tuple(dict.fromkeys(reader.base_images)),
+        reader.platforms,
+        fetches=reader.fetches,
     )
 
 
@@ -105,6 +110,7 @@ class _Reader:
         self.sources: list[Source] = []
         self.base_images: list[str] = []
         self.platforms: tuple[str, ...] = ()
+        self.fetches = False
         self._escape = escape_token
         self._global_args: dict[str, str] = {}
         self._stages: dict[str, _Stage] = {}
@@ -124,6 +130,8 @@ class _Reader:
             self._env(instruction, self._stage)
         elif name in ("COPY", "ADD"):
             self._copy(instruction, self._stage)
+        elif name == "RUN":
+            self.fetches |= any(flag.startswith("--mount") for flag in instruction.flags)
 
     def finish(self) -> None:
         if self._stage is None:
@@ -171,11 +179,19 @@ class _Reader:
             raise _DockerfileError(
                 instruction.start_line, f"{instruction.name} requires at least two arguments"
             )
-        if any(flag.startswith("--from=") for flag in instruction.flags):
+        origins = [flag[7:] for flag in instruction.flags if flag.startswith("--from=")]
+        if origins:
+            self.fetches |= not all(self._is_stage(origin) for origin in origins)
             return
         for word in words[:-1]:
             if self._is_local(instruction, word):
                 self.sources.append(self._source(instruction, word, stage.variables))
+            else:
+                self.fetches |= parse_heredoc(word) is None
+
+    def _is_stage(self, origin: str) -> bool:
+        # A number may also name the stage; one that is too high fails in the build.
+        return origin.isdigit() or origin.lower() in self._stages
 
     def _is_local(self, instruction: DockerfileInstruction, word: str) -> bool:
         if not instruction.json and parse_heredoc(word) is not None:

@@ -48,6 +48,8 @@ class ContextPlan:
     # The Dockerfile and `.dockerignore` themselves, where the latter names them: an engine reads
     # them, and takes them out again before it copies.
     hidden: frozenset[str]
+    base_images: tuple[str, ...]
+    fetches: bool  # as the Dockerfile's
 
 
 def plan_context(
@@ -134,6 +136,8 @@ class _Planner:
             entries=self._entries.sorted(),
             left_out=tuple(sorted(self._entries.left_out)),
             hidden=self._hidden(found),
+            base_images=parsed.base_images,
+            fetches=parsed.fetches,
         )
 
     def _hidden(self, dockerfile: str) -> frozenset[str]:

@@ -1,22 +1,14 @@
-"""What was found out before: small files below the state directory, each of which may be lost."""
+"""What the direct builder found out before."""
 
-import os
-import re
-import tempfile
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
 from deployer.adapters.direct.codec import Codec
 from deployer.adapters.direct.values import Base, DiffId, Recipe
-
-T = TypeVar("T")
-
-_KEPT_MAX: Final = 500  # of one kind; the ones that were not used for the longest time go
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
+from deployer.adapters.facts import Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +29,15 @@ class KnownBlob:
     repository: str
 
 
-class Cupboard:
-    """One file a fact. Blocks, briefly; whatever cannot be read is not known."""
+class Cupboard(Facts):
+    """What the direct builder knows of layers, blobs, base images and its own images."""
 
     def __init__(self, folder: Path, *, trust_fingerprints: bool = True) -> None:
         """Keep everything below `folder`, which need not exist yet.
 
         Without `trust_fingerprints` no layer is known: its files are read again.
         """
-        self._folder = folder
+        super().__init__(folder)
         self.trusts_fingerprints: Final = trust_fingerprints
 
     def layer(self, fingerprint: str) -> KnownLayer | None:
@@ -103,36 +95,3 @@ class Cupboard:
     def keep_codec(self, registry: str, codec: Codec) -> None:
         """Remember it."""
         self._put("uplinks", registry, codec)
-
-    def _path(self, kind: str, name: str) -> Path:
-        safe = name if _PLAIN.fullmatch(name) else sha256(name.encode()).hexdigest()
-        return self._folder / kind / f"{safe}.json"
-
-    def _get(self, kind: str, name: str, shape: type[T]) -> T | None:
-        path = self._path(kind, name)
-        try:
-            found = msgspec.json.decode(path.read_bytes(), type=shape)
-            os.utime(path)
-        except (OSError, ValueError):  # msgspec's errors are ValueErrors
-            return None
-        return found
-
-    def _put(self, kind: str, name: str, value: object) -> None:
-        try:
-            self._write(self._path(kind, name), msgspec.json.encode(value))
-            self._tidy(kind)
-        except OSError:
-            return  # it is found out again
-
-    def _write(self, path: Path, data: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            file.write(data)
-        Path(file.name).replace(path)
-
-    def _tidy(self, kind: str) -> None:
-        files = list((self._folder / kind).iterdir())
-        if len(files) > _KEPT_MAX:
-            files.sort(key=lambda path: path.stat().st_mtime)
-            for path in files[: len(files) - _KEPT_MAX // 2]:
-                path.unlink(missing_ok=True)

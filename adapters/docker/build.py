@@ -8,6 +8,7 @@ import anyio
 
 from deployer.adapters.context.build_context import PackedContext
 from deployer.adapters.docker.client import (
+    PLATFORM,
     LocalImage,
     client_failure,
     described,
@@ -24,7 +25,6 @@ from deployer.model import Image
 from deployer.names import ImageId
 from deployer.states.flow import State
 
-_PLATFORM: Final = ("linux", "amd64")  # what Fly machines run
 _PIECE: Final = (
     1 << 20
 )  # bytes; the 8 KiB that aiodocker asks for cost a third more time (measured)
@@ -59,7 +59,7 @@ class Build:
                 encoding="identity",
                 path_dockerfile=self._packed.dockerfile,
                 tag=self._tag,
-                platform="/".join(_PLATFORM),
+                platform="/".join(PLATFORM),
                 rm=True,
                 forcerm=True,
                 stream=True,
@@ -92,8 +92,8 @@ class Build:
         # The engine names the image of each stage, and sets the tag when the last one is done.
         if found is None or found.image_id != built:
             return self._failure(Kind.ENGINE_DIED, f"{self._tag} is not the image that was built")
-        if (found.os, found.architecture) != _PLATFORM:
-            made, wanted = f"{found.os}/{found.architecture}", "/".join(_PLATFORM)
+        if (found.os, found.architecture) != PLATFORM:
+            made, wanted = f"{found.os}/{found.architecture}", "/".join(PLATFORM)
             return self._failure(Kind.WRONG_PLATFORM, f"the image is for {made}, not for {wanted}")
         return Image(
             image_id=built,

@@ -1,6 +1,7 @@
 """One connection to the engine: opened for one operation, and really ended with it."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from deployer.failures import Failure, Kind
 from deployer.names import ImageId, ImageRef, parse_image_id
 from deployer.states.flow import State
 
+# A name goes into the path of a URL: `x/../../containers/prune?a=` called that (measured).
+LOCAL_NAME: Final = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9\[][A-Za-z0-9._:@/\[\]-]*")
+PLATFORM: Final = ("linux", "amd64")  # what Fly machines run
 _CALL_SECONDS: Final = 30.0  # inspect, tag, remove: they move nothing
 _CLOSE_SECONDS: Final = 5.0
 _NO_CONNECTION: Final = 900  # aiodocker's own status
@@ -145,6 +149,7 @@ class LocalImage:
     architecture: str
     size: int  # bytes
     is_index: bool = False  # a list of manifests; attestations make one
+    has_triggers: bool = False  # ONBUILD: steps that run when it is built upon
 
 
 async def inspected(engine: aiodocker.Docker, name: str) -> LocalImage | None:
@@ -162,6 +167,7 @@ async def inspected(engine: aiodocker.Docker, name: str) -> LocalImage | None:
         architecture=str(found["Architecture"]),
         size=int(found["Size"]),
         is_index=_is_index(found.get("Descriptor")),
+        has_triggers=bool((found.get("Config") or {}).get("OnBuild")),
     )
 
 
@@ -186,12 +192,17 @@ async def tag(engine: aiodocker.Docker, name: str, target: ImageRef) -> None:
         await engine.images.tag(name, target.name, tag=target.tag)
 
 
-async def retain(engine: aiodocker.Docker, name: str, kept: str) -> None:
-    """Move the name `kept` to a local image; the image it leaves goes. Raises CLIENT_ERRORS."""
-    before = await inspected(engine, kept)
+async def tag_locally(engine: aiodocker.Docker, name: str, kept: str) -> None:
+    """Give a local image the name `kept`, too. Raises CLIENT_ERRORS."""
     repository, _, label = kept.rpartition(":")
     with anyio.fail_after(_CALL_SECONDS):
         await engine.images.tag(name, repository, tag=label)
+
+
+async def retain(engine: aiodocker.Docker, name: str, kept: str) -> None:
+    """Move the name `kept` to a local image; the image it leaves goes. Raises CLIENT_ERRORS."""
+    before = await inspected(engine, kept)
+    await tag_locally(engine, name, kept)
     after = await inspected(engine, kept)
     if before and after and before.image_id != after.image_id:
         await remove(engine, before.image_id)  # refused by the engine while it has other names

@@ -1,19 +1,20 @@
 """The Docker Engine, any vendor's: build an image, push it, and take only proof for success."""
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import aiodocker
 import anyio
 
-from deployer.adapters.context.build_context import BuildContext
+from deployer.adapters.context.build_context import BuildContext, PlannedContext
+from deployer.adapters.docker.again import Again, Before
 from deployer.adapters.docker.build import Build
 from deployer.adapters.docker.client import (
     CLIENT_ERRORS,
+    LOCAL_NAME,
     client_failure,
     connected,
     engine_message,
@@ -27,7 +28,7 @@ from deployer.adapters.docker.push import Push
 from deployer.adapters.docker.streams import Teller
 from deployer.adapters.leaks import Leaks
 from deployer.adapters.text import clean
-from deployer.events import Warned
+from deployer.events import OutputLine, Warned
 from deployer.failures import Failure, Kind
 from deployer.model import Image, Login
 from deployer.names import Digest, ImageId, ImageRef
@@ -35,9 +36,6 @@ from deployer.ports import Emit, EngineInfo, ImageOrder
 from deployer.states.flow import State
 
 _T = TypeVar("_T")
-
-# A name goes into the path of a URL: `x/../../containers/prune?a=` called that (measured).
-_LOCAL_NAME: Final = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9\[][A-Za-z0-9._:@/\[\]-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +57,17 @@ class Docker:
         endpoint: str | None = None,
         patience: Patience | None = None,
         leaks: Leaks | None = None,
+        before: Before | None = None,
     ) -> None:
         """Talk to `endpoint` (unix://…, tcp://…); None: where DOCKER_HOST or a context points.
 
-        `leaks`: what no image may tell.
+        `leaks`: what no image may tell. `before`: what need not be done again; None: do everything.
         """
         self._context = context
         self._endpoint = endpoint
         self._patience = patience or Patience()
         self._leaks = leaks or Leaks()
+        self._before = before
 
     async def ping(self) -> EngineInfo | Failure:
         """Who answers at the engine's address. Its failures belong to Imaging."""
@@ -76,22 +76,42 @@ class Docker:
             with anyio.fail_after(self._patience.ping):
                 return _engine_info(shown_endpoint(engine), await engine.version())
 
-        return await self._operate(
-            ask, lambda error: client_failure(error, State.IMAGING, Kind.ENGINE_DIED)
-        )
+        return await self._operate(ask, _build_trouble)
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         """Build for linux/amd64. Success is the engine's own image id, found under the tag."""
         if failure := _name_failure(order.local_tag, State.IMAGING):
             return failure
-        packed = await self._context.pack(order)
+        planned = await self._context.plan(order)
+        if isinstance(planned, Failure):
+            return planned
+        for warning in planned.summary.warnings:
+            emit(Warned(text=warning))
+        if self._before is None:
+            return await self._built(planned, order.local_tag, emit)
+        again = Again(self._before.images, planned, self._leaks)
+        found = await self._operate(partial(again.found, tag=order.local_tag), _build_trouble)
+        if found is None:
+            return await self._built_and_known(again, order.local_tag, emit)
+        if isinstance(found, Image):
+            emit(OutputLine(source="engine", text=f"{found.image_id}: nothing changed since"))
+            return await self._context.small_leak(planned) or found
+        return found
+
+    async def _built_and_known(self, again: Again, tag: str, emit: Emit) -> Image | Failure:
+        await anyio.sleep(again.unsettled_seconds())
+        image = await self._built(again.planned, tag, emit)
+        if isinstance(image, Image):
+            await self._operate(partial(again.keep, image=image.image_id), _build_trouble)
+        return image
+
+    async def _built(self, planned: PlannedContext, tag: str, emit: Emit) -> Image | Failure:
+        packed = await self._context.pack(planned)
         if isinstance(packed, Failure):
             return packed
         with packed:
-            for warning in packed.summary.warnings:
-                emit(Warned(text=warning))
             teller = Teller(emit, anyio.current_time)
-            build = Build(packed, order.local_tag, teller, self._patience.build, self._leaks)
+            build = Build(packed, tag, teller, self._patience.build, self._leaks)
             return await self._operate(build.run, build.trouble)
 
     async def data_root(self) -> Path | Failure | None:
@@ -105,9 +125,7 @@ class Docker:
             is_here = shown_endpoint(engine).startswith("unix://") and root.is_absolute()
             return root if is_here and await anyio.Path(root).is_dir() else None
 
-        return await self._operate(
-            ask, lambda error: client_failure(error, State.IMAGING, Kind.ENGINE_DIED)
-        )
+        return await self._operate(ask, _build_trouble)
 
     async def image_id(self, name: str) -> ImageId | Failure | None:
         """The id behind a local name; None when there is none. Its failures belong to Pushing."""
@@ -126,8 +144,17 @@ class Docker:
         """Tag `local` as `target` and push it. Success is the digest that the engine reports."""
         if failure := _name_failure(local, State.PUSHING):
             return failure
+        image = await self.image_id(local) if self._before else None
+        if isinstance(image, Failure):
+            return image
+        if self._before and image and (known := await self._before.put(image, target, login)):
+            emit(OutputLine(source="engine", text=f"{known}: the registry has it"))
+            return known
         push = Push(local, target, login, Teller(emit, anyio.current_time), self._patience.push)
-        return await self._operate(push.run, push.trouble)
+        digest = await self._operate(push.run, push.trouble)
+        if self._before and image and not isinstance(digest, Failure):
+            await self._before.keep(image, target, digest)
+        return digest
 
     async def retain(self, name: str, kept: str) -> None:
         """Give the image `name` the name `kept`, best effort, and drop the image that had it."""
@@ -155,9 +182,13 @@ class Docker:
 
 
 def _name_failure(name: str, phase: State) -> Failure | None:
-    if _LOCAL_NAME.fullmatch(name):
+    if LOCAL_NAME.fullmatch(name):
         return None
     return Failure(phase=phase, kind=Kind.BAD_REFERENCE, cause=clean(f"not a name: {name!r}"))
+
+
+def _build_trouble(error: Exception) -> Failure:
+    return client_failure(error, State.IMAGING, Kind.ENGINE_DIED)
 
 
 def _call_trouble(error: Exception) -> Failure:

@@ -336,6 +336,34 @@ MUTANTS: Final = (
         after="    if False:\n",
         test="tests/unit/test_journal.py",
     ),
+    Mutant(
+        guard="an image is looked for under the base images that it was built on",
+        file="adapters/docker/known_images.py",
+        before="[planned.mark, *bases]",
+        after="[planned.mark]",
+        test="tests/unit/test_docker_again.py",
+    ),
+    Mutant(
+        guard="a base that moved during a build is not taken for the one that was built on",
+        file="adapters/docker/again.py",
+        before=" or not all(map(_same, before, bases))",
+        after="",
+        test="tests/unit/test_docker_again.py",
+    ),
+    Mutant(
+        guard="what is packed is settled: a later change would be seen",
+        file="adapters/docker/engine.py",
+        before="        await anyio.sleep(again.unsettled_seconds())\n",
+        after="",
+        test="tests/unit/test_docker_again.py",
+    ),
+    Mutant(
+        guard="an image that was not pushed counts as pushed by the registry's word alone",
+        file="adapters/docker/again.py",
+        before="isinstance(await self.registry.retag(target, known, login), Failure)",
+        after="await self.registry.retag(target, known, login) is ...",
+        test="tests/unit/test_docker_again.py",
+    ),
 )
 
 

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from deployer.adapters.clock import SystemClock
-from deployer.adapters.context.build_context import BuildContext, PackedContext
+from deployer.adapters.context.build_context import PackedContext
 from deployer.adapters.direct.builder import DirectBuilder
 from deployer.adapters.direct.cupboard import Cupboard
 from deployer.adapters.http.client import Http
@@ -23,6 +23,7 @@ from deployer.model import Image, Login, Secret
 from deployer.names import ImageRef
 from deployer.ports import ImageOrder
 from deployer.sandbox.up import Sandbox
+from tests.fakes.contexts import packed_context
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -283,7 +284,7 @@ def _written(project: Path, case: str, name: str) -> ImageOrder:
 
 
 async def _by_engine(bench: Bench, order: ImageOrder, *, buildkit: bool) -> Found:
-    packed = await BuildContext().pack(order)
+    packed = await packed_context(order)
     assert not isinstance(packed, Failure), packed
     with packed:
         await bench.built_by_engine(packed, order.local_tag, buildkit=buildkit)

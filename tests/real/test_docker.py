@@ -20,6 +20,7 @@ from deployer.failures import Failure, Kind
 from deployer.model import Image, Login, Secret
 from deployer.names import ImageRef
 from deployer.ports import EngineInfo, ImageOrder
+from tests.fakes.contexts import packed_context
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -274,7 +275,7 @@ async def test_gigabytes_beside_the_sources_cost_nothing(
         os.truncate(tmp_path / path, megabytes * MEGABYTE)
     (tmp_path / "target/release/app").write_bytes(os.urandom(MEGABYTE))
 
-    packed = await BuildContext().pack(order("COPY target/release/app /app/"))
+    packed = await packed_context(order("COPY target/release/app /app/"))
 
     assert isinstance(packed, PackedContext)
     with packed, tarfile.open(fileobj=packed.file) as tar:

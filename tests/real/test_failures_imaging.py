@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from deployer.adapters.context.build_context import BuildContext, PackedContext
+from deployer.adapters.context.build_context import BuildContext, PackedContext, PlannedContext
 from deployer.adapters.docker.engine import Docker, Patience
 from deployer.adapters.leaks import Leaks
 from deployer.events import Transient
@@ -18,6 +18,7 @@ from deployer.failures import Failure
 from deployer.model import Login, Secret
 from deployer.names import ImageRef
 from deployer.ports import ImageOrder
+from tests.fakes.contexts import packed_context
 from tests.servers.cutting import cutting
 from tests.servers.engine import StandIn, serving
 
@@ -187,7 +188,9 @@ async def test_a_copied_file_that_holds_a_known_password(
 ) -> None:
     project.write("services/config.yaml", f"database: {CANARY.reveal()}\n")
 
-    packed = await BuildContext(leaks=Leaks([CANARY])).pack(project.order("COPY services/ /app/"))
+    packed = await packed_context(
+        project.order("COPY services/ /app/"), BuildContext(leaks=Leaks([CANARY]))
+    )
 
     provoked("I23", packed)
     assert isinstance(packed, Failure)
@@ -240,8 +243,8 @@ async def test_an_engine_that_dies_in_mid_build(
 class CutShort(BuildContext):
     """Loses the second half of each context."""
 
-    async def pack(self, order: ImageOrder) -> PackedContext | Failure:
-        packed = await super().pack(order)
+    async def pack(self, planned: PlannedContext) -> PackedContext | Failure:
+        packed = await super().pack(planned)
         if isinstance(packed, PackedContext):
             packed.file.truncate(5000)
         return packed

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import parse_qsl
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
@@ -90,7 +91,7 @@ async def _converse(
         name, _, value = header.partition(": ")
         if name.lower() == "x-registry-auth":
             stand_in.logins.append(json.loads(base64.urlsafe_b64decode(value)))
-    return await _answer(stand_in, stream, method, path.partition("?")[0])
+    return await _answer(stand_in, stream, method, path)
 
 
 async def _drain(incoming: BufferedByteReceiveStream) -> int:
@@ -102,19 +103,36 @@ async def _drain(incoming: BufferedByteReceiveStream) -> int:
     return total
 
 
-async def _answer(stand_in: StandIn, stream: SocketStream, method: str, path: str) -> bool:
+async def _answer(stand_in: StandIn, stream: SocketStream, method: str, target: str) -> bool:
+    path, _, query = target.partition("?")
     if path == "/version":
         return await _json(stream, 200, stand_in.version)
     if path == "/build" or path.endswith("/push"):
         return await _stream(stand_in, stream)
+    name = path.removeprefix("/images/")
+    if path.endswith("/history"):
+        return await _json(stream, 200, [])
     if method == "GET":
-        found = stand_in.images.get(path.removeprefix("/images/").removesuffix("/json"))
+        found = _found(stand_in, name.removesuffix("/json"))
         return await _json(stream, 200 if found else 404, found or {"message": "No such image"})
     if path.endswith("/tag"):
-        return await _json(stream, 201, {})
-    name = path.removeprefix("/images/")
+        return await _tag(stand_in, stream, name.removesuffix("/tag"), query)
     known = stand_in.images.pop(name, None)
     return await _json(stream, 200 if known else 404, [] if known else {"message": "none"})
+
+
+def _found(stand_in: StandIn, name: str) -> dict[str, object] | None:
+    by_id = (each for each in stand_in.images.values() if each["Id"] == name)
+    return stand_in.images.get(name) or next(by_id, None)
+
+
+async def _tag(stand_in: StandIn, stream: SocketStream, name: str, query: str) -> bool:
+    found = _found(stand_in, name)
+    if found is None:
+        return await _json(stream, 404, {"message": "No such image"})
+    words = dict(parse_qsl(query))
+    stand_in.images[f"{words['repo']}:{words['tag']}"] = found
+    return await _json(stream, 201, {})
 
 
 async def _json(stream: SocketStream, status: int, body: object) -> bool:

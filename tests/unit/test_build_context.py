@@ -9,13 +9,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from deployer.adapters.context.build_context import BuildContext, PackedContext
+from deployer.adapters.context.build_context import BuildContext, PackedContext, PlannedContext
 from deployer.adapters.context.entries import Entry
 from deployer.adapters.context.project_tree import Node
 from deployer.adapters.context.tar import ChangedError, UnreadableError, write_tar
 from deployer.failures import Failure, Kind
 from deployer.ports import ContextSummary, ImageOrder
 from deployer.states.flow import State
+from tests.fakes.contexts import packed_context
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +53,7 @@ def order(project: Path, copies: str, dockerfile: str = DOCKERFILE) -> ImageOrde
 
 
 async def members(order: ImageOrder) -> dict[str, tarfile.TarInfo]:
-    packed = await BuildContext().pack(order)
+    packed = await packed_context(order)
     assert isinstance(packed, PackedContext), packed
     with packed, tarfile.open(fileobj=packed.file) as tar:
         return {member.name: member for member in tar}
@@ -106,7 +107,7 @@ async def test_equal_files_give_equal_bytes(project: Path, write: Write) -> None
     wanted = order(project, "COPY app /a/")
 
     async def bytes_of() -> bytes:
-        packed = await BuildContext(mtime=7).pack(wanted)
+        packed = await packed_context(wanted, BuildContext(mtime=7))
         assert isinstance(packed, PackedContext)
         with packed:
             return packed.file.read()
@@ -341,7 +342,8 @@ async def test_links_stay_links_and_never_carry_the_outside_in(
     wanted = order(project, "COPY d /x/")
 
     sent = await members(wanted)
-    packed = await BuildContext().pack(wanted)
+    planned = await BuildContext().plan(wanted)
+    packed = await packed_context(wanted)
 
     assert sent["d/inner"].issym()
     assert sent["d/inner"].linkname == "real"
@@ -349,7 +351,8 @@ async def test_links_stay_links_and_never_carry_the_outside_in(
     assert isinstance(packed, PackedContext)
     with packed:
         assert CANARY.encode() not in packed.file.read()
-        assert "d/abs, d/up" in packed.summary.warnings[0]
+    assert isinstance(planned, PlannedContext)
+    assert "d/abs, d/up" in planned.summary.warnings[0]
 
 
 async def test_a_named_link_brings_what_it_points_to(project: Path, write: Write) -> None:
@@ -448,7 +451,7 @@ async def test_a_cancelled_pack_stops_and_leaves_no_file_open(project: Path, wri
     before = open_files()
 
     with anyio.move_on_after(0.05) as scope, anyio.fail_after(1.0):
-        await BuildContext().pack(order(project, "COPY big /x/"))
+        await packed_context(order(project, "COPY big /x/"))
 
     assert scope.cancelled_caught
     assert open_files() == before

@@ -33,7 +33,9 @@ ALLOWED = {
 }
 # Outside libraries that have one home.
 HOMES = {
-    "aiodocker": {f"adapters/docker/{name}.py" for name in ("build", "client", "engine", "push")},
+    "aiodocker": {
+        f"adapters/docker/{name}.py" for name in ("again", "build", "client", "engine", "push")
+    },
     "transitions": {"states/machine.py"},
     "httpx": {"adapters/http/client.py", "adapters/http/exchange.py"},
     "isal": {"adapters/direct/codec.py"},
