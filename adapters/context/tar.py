@@ -12,7 +12,9 @@ from typing import IO, Final
 from deployer.adapters.context.entries import Entry
 from deployer.adapters.context.project_tree import Node
 
-_PIECE: Final = 16 * 1024  # bytes, as tarfile reads
+_PIECE: Final = (
+    1 << 20
+)  # bytes; with the 16 KiB of tarfile a context of 150 MB takes 2.5 times as long (measured)
 # NONBLOCK: a FIFO that took the file's place would wait for a writer for ever.
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -44,7 +46,9 @@ def write_tar(
     """
     top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        with tarfile.TarFile(
+            fileobj=out, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_PIECE
+        ) as tar:
             for entry in entries:
                 checkpoint()
                 if entry.node is Node.FILE:
@@ -108,7 +112,7 @@ def opened(top: int, path: str) -> Iterator[int]:
 
 
 class _Checked:
-    """The file as `tarfile` reads it: in small pieces, and never short."""
+    """The file as `tarfile` reads it: in pieces, and never short."""
 
     def __init__(self, file: int, path: str, checkpoint: Callable[[], None]) -> None:
         self._file = file

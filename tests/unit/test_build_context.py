@@ -476,7 +476,7 @@ async def test_a_file_that_is_not_as_planned_is_refused(project: Path, write: Wr
 
 
 async def test_a_file_that_shrinks_while_it_is_read_is_refused(project: Path, write: Write) -> None:
-    write("f", "x" * 100_000)
+    write("f", "x" * 3_000_000)
     looks = 0
 
     def shrink() -> None:
@@ -486,7 +486,39 @@ async def test_a_file_that_shrinks_while_it_is_read_is_refused(project: Path, wr
             os.truncate(project / "f", 10)
 
     with (project / "out").open("wb") as out, pytest.raises(ChangedError):
-        write_tar(project, [Entry("f", Node.FILE, size=100_000)], out, 0, shrink)
+        write_tar(project, [Entry("f", Node.FILE, size=3_000_000)], out, 0, shrink)
+
+
+def test_a_file_is_read_in_large_pieces(project: Path, write: Write) -> None:
+    write("f", "x" * 8_000_000)
+    looks = 0
+
+    def count() -> None:
+        nonlocal looks
+        looks += 1
+
+    with (project / "out").open("wb") as out:
+        write_tar(project, [Entry("f", Node.FILE, size=8_000_000)], out, 0, count)
+
+    assert looks < 12
+
+
+async def test_a_context_is_hardly_larger_than_its_sources(project: Path, write: Write) -> None:
+    for number in range(4):
+        write(f"target/release/program{number}", "x" * 1_500_000)
+        write(f"target/release/deps/program{number}", "x" * 1_500_000)
+        write(f".git/objects/{number}", "x" * 1_000_000)
+    for number in range(40):
+        write(f"core/web/dist/{number}.js", "x" * 29_000)
+        write(f"services/{number}.yaml", "x" * 3_500)
+    write("core/web/dist/index.html", "x" * 500)
+    copies = "COPY target/release/program* /app/\nCOPY core/web/dist/ services/ /app/"
+
+    packed = await packed_context(order(project, copies))
+
+    assert isinstance(packed, PackedContext)
+    with packed:
+        assert packed.size <= 1.02 * (4 * 1_500_000 + 40 * 32_500 + 500)
 
 
 def test_a_file_that_cannot_be_opened_is_named(project: Path) -> None:
