@@ -48,12 +48,15 @@ class Programs:
 
     async def dockerd(self) -> Program:
         """The Docker Engine's daemon, with containerd and runc beside it, or Refused."""
-        return self._on_path("dockerd") or await self._fetched("dockerd", "docker.io")
+        return await self.find("dockerd", "docker.io")
 
     async def registry(self) -> Program:
         """The distribution project's registry, or Refused."""
-        found = self._on_path("docker-registry")
-        return found or await self._fetched("docker-registry", "docker-registry")
+        return await self.find("docker-registry", "docker-registry")
+
+    async def find(self, name: str, package: str) -> Program:
+        """`name` on PATH, or out of the distribution's `package`, or Refused."""
+        return self._on_path(name) or await self._fetched(name, package)
 
     def _on_path(self, name: str) -> Program | None:
         env = _environment(self._environ, None)
