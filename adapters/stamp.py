@@ -42,3 +42,11 @@ def settled_at(changed: int) -> float:
     `changed`: the last one, in nanoseconds since the epoch.
     """
     return (changed + _TICK) / 1e9
+
+
+def unsettled_seconds(changed: int, now: float) -> float:
+    """For how long after `now` (seconds since the epoch) a change might still go unseen.
+
+    Never longer than a tick: a clock that was set back makes files of the future.
+    """
+    return min(max(0.0, settled_at(changed) - now), TICK_SECONDS)

@@ -16,7 +16,7 @@ from deployer.adapters.direct.fingerprint import fingerprint, is_settled
 from deployer.adapters.direct.layer_tar import hashed, tar_size
 from deployer.adapters.direct.values import Layer, Member
 from deployer.adapters.leaks import Leaks
-from deployer.adapters.stamp import settled_at
+from deployer.adapters.stamp import unsettled_seconds
 from deployer.failures import Failure, Kind
 from deployer.ports import Clock
 
@@ -68,7 +68,7 @@ class Layers:
         """Wait until what is read of these files may be remembered: a tick after their last change."""
         with suppress(OSError):  # the one that reads tells it
             _, newest = await to_thread.run_sync(fingerprint, root, members)
-            await self._clock.sleep(max(0.0, settled_at(newest) - self._clock.wall()))
+            await self._clock.sleep(unsettled_seconds(newest, self._clock.wall()))
 
     def _layer(self, root: Path, members: tuple[Member, ...]) -> Layer | Failure:
         """A layer with its digest, which is read from the files only where they changed."""

@@ -20,7 +20,7 @@ from deployer.adapters.docker.client import (
 )
 from deployer.adapters.docker.known_images import KnownImages
 from deployer.adapters.leaks import Leaks
-from deployer.adapters.stamp import settled_at
+from deployer.adapters.stamp import unsettled_seconds
 from deployer.failures import Failure
 from deployer.model import Image, Login
 from deployer.names import Digest, ImageId, ImageRef
@@ -47,7 +47,7 @@ class Again:
 
     def unsettled_seconds(self) -> float:
         """How long a change of a source might go unseen: what is packed then may be remembered."""
-        return max(0.0, settled_at(self.planned.changed) - time.time_ns() / 1e9)
+        return unsettled_seconds(self.planned.changed, time.time_ns() / 1e9)
 
     async def found(self, engine: aiodocker.Docker, tag: str) -> Image | None:
         """The image, under `tag`, if nothing changed since it was built. Raises CLIENT_ERRORS."""
