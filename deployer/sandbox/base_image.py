@@ -55,7 +55,7 @@ async def _archive(options: Options) -> Path:
     if not archive.exists():
         if not can_fetch(options.environ):
             raise Refused(
-                f"{NAME} can neither be pulled nor be made here (that needs root on Debian or "
+                f"{NAME} can neither be pulled nor be made here (that needs Debian or "
                 "Ubuntu): check the network, or load the image into the engine."
             )
         await _make(archive, Apt(options.environ))
@@ -134,7 +134,9 @@ async def _make(archive: Path, apt: Apt) -> None:
         if folder is not None:
             await _root_file_system(folder, apt)
             done = folder / "image.tar"
-            await output(["tar", "-C", str(folder / "root"), "-cf", str(done), "."], what="tar")
+            # Root's, whoever unpacked them.
+            argv = ["tar", "-C", str(folder / "root"), "--owner=root:0", "--group=root:0"]
+            await output([*argv, "-cf", str(done), "."], what="tar")
             await anyio.Path(done).rename(archive)
 
 

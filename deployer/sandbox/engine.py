@@ -1,6 +1,7 @@
 """The engine that builds and runs images: the user's own, or a private one that ends with us."""
 
 import json
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -96,6 +97,11 @@ def _context_host(environ: Mapping[str, str]) -> str | None:
 
 @asynccontextmanager
 async def _private_engine(options: Options, programs: Programs, say: Say) -> AsyncIterator[Engine]:
+    if os.geteuid() != 0:
+        raise Refused(
+            "No engine answers, and only root can run a private one: start Docker, or set "
+            "DOCKER_HOST to an engine."
+        )
     program = await programs.dockerd()
     log = options.folder / "engine.log"
     log.unlink(missing_ok=True)

@@ -16,10 +16,14 @@ _THE_SYSTEMS = ("libc6_", "libc-bin_", "libcrypt1_")
 
 
 def can_fetch(environ: Mapping[str, str]) -> bool:
-    """Whether packages can be had: apt-get and dpkg-deb on PATH, and root for the lists."""
+    """Whether packages can be had to be unpacked: apt-get and dpkg-deb are on PATH."""
     path = environ.get("PATH", os.defpath)
-    tools = ("apt-get", "dpkg-deb")
-    return os.geteuid() == 0 and all(shutil.which(tool, path=path) for tool in tools)
+    return all(shutil.which(tool, path=path) for tool in ("apt-get", "dpkg-deb"))
+
+
+def can_install(environ: Mapping[str, str]) -> bool:
+    """Whether packages can be installed on the system as well, which is root's."""
+    return os.geteuid() == 0 and can_fetch(environ)
 
 
 class Apt:
@@ -41,15 +45,17 @@ class Apt:
         place = ["-o", f"Dir::Cache::archives={into}", "-o", "DPkg::Lock::Timeout=60"]
         if installed is not None:
             place += ["-o", f"Dir::State::status={installed}"]
-        await self._install([*place, "--download-only", *packages])
+        if os.geteuid() != 0:
+            place += await _own_lists(into)
+        await self._install(["--download-only", *packages], place)
         return sorted([Path(each) async for each in anyio.Path(into).glob("*.deb")])
 
     async def install(self, package: str) -> None:
         """Install on the system, for what cannot run from a folder (a compiler)."""
-        await self._install(["-o", "DPkg::Lock::Timeout=60", package])
+        await self._install([package], ["-o", "DPkg::Lock::Timeout=60"])
 
-    async def _install(self, words: Sequence[str]) -> None:
-        apt = ["apt-get", *self._options]
+    async def _install(self, words: Sequence[str], options: Sequence[str]) -> None:
+        apt = ["apt-get", *self._options, *options]
         argv = [*apt, "install", "-y", "-q", "--no-install-recommends", *words]
         what = f"Fetching {words[-1]} from the distribution"
         try:
@@ -66,6 +72,19 @@ class Apt:
             if not archive.name.startswith(_THE_SYSTEMS):
                 argv = ["dpkg-deb", "-x", str(archive), str(root)]
                 await output(argv, env=self._env, what=f"Unpacking {archive.name}")
+
+
+async def _own_lists(folder: Path) -> list[str]:
+    """Options with which anybody can download: the system's lists and locks are root's."""
+    lists = folder / "lists"
+    await anyio.Path(lists / "partial").mkdir(parents=True, exist_ok=True)
+    settings = {
+        "Dir::State::Lists": lists,
+        "Dir::Cache::pkgcache": "",
+        "Dir::Cache::srcpkgcache": "",
+        "Debug::NoLocking": "1",
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
 async def fetch_programs(apt: Apt, packages: Sequence[str], root: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from deployer.sandbox.options import Options
-from deployer.sandbox.packages import Apt, can_fetch, fetch_programs
+from deployer.sandbox.packages import Apt, can_fetch, can_install, fetch_programs
 from deployer.sandbox.refusal import Refused, Say
 
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
@@ -68,8 +68,8 @@ class Programs:
         if not root.exists():
             if not can_fetch(self._environ):
                 raise Refused(
-                    f"There is no {name} here, and only root on Debian or Ubuntu can fetch it: "
-                    f"install {package}, or run the sandbox as root."
+                    f"There is no {name} here, and only on Debian or Ubuntu can it be fetched: "
+                    f"install {package}."
                 )
             self._say(f"Fetching {package} from the distribution into {root} (not installed)")
             await fetch_programs(Apt(self._environ), [package], root)
@@ -84,7 +84,7 @@ async def ensure_on_system(name: str, environ: Mapping[str, str], say: Say) -> N
     """Have `name` (cargo, git) on PATH: installed from the distribution if need be, or Refused."""
     if shutil.which(name, path=environ.get("PATH", os.defpath)):
         return
-    if not can_fetch(environ):
+    if not can_install(environ):
         raise Refused(f"There is no {name} on PATH: install it, then run this again.")
     say(f"Installing {name} from the distribution")
     await Apt(environ).install(name)

@@ -20,7 +20,7 @@ import anyio
 from deployer.errors import JournalError
 from deployer.failures import ExitCode
 from deployer.run import Builder
-from deployer.sandbox.packages import Apt, can_fetch
+from deployer.sandbox.packages import Apt, can_install
 from deployer.states.flow import State
 from tests.crash.__main__ import say
 from tests.crash.bench import Bench, Ended
@@ -189,7 +189,7 @@ def _tidied(bench: Bench) -> None:
 
 async def have_strace() -> bool:
     """Whether strace is here, if need be from the distribution."""
-    if shutil.which("strace") is None and can_fetch(os.environ):
+    if shutil.which("strace") is None and can_install(os.environ):
         await Apt(os.environ).install("strace")
     return shutil.which("strace") is not None
 

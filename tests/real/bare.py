@@ -1,8 +1,9 @@
-"""Runs a program where no engine can be had: `bare.py [offline] [powerless] -- PROGRAM …`.
+"""Runs a program where no engine can be had: `bare.py [WORD …] -- PROGRAM …`.
 
-What runs keeps its user and loses the right to make namespaces, as root has it in an ordinary
-container of a CI system; it sees an empty /run, so no engine's socket. `offline` leaves it
-loopback only, `powerless` takes root's way around the permissions of files.
+What runs loses the right to make namespaces, as root does in an ordinary container of a CI system;
+it sees an empty /run, so no engine's socket. `offline` leaves it loopback only, `powerless` takes
+root's way around the permissions of files, `ordinary` makes it an ordinary user who owns the same
+files.
 """
 
 import ctypes
@@ -11,11 +12,13 @@ import os
 import socket
 import struct
 import sys
+from pathlib import Path
 
-NEWNS, NEWNET = 0x00020000, 0x40000000
+NEWNS, NEWUSER, NEWNET = 0x00020000, 0x10000000, 0x40000000
 PRIVATE = 0x4000 | 0x40000
 CAPBSET_DROP = 24
 DAC_OVERRIDE, DAC_READ_SEARCH, SYS_ADMIN = 1, 2, 21
+ORDINARY = 1000  # a user's number
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -31,6 +34,18 @@ def loopback_up() -> None:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 
 
+def become_ordinary(uid: int, gid: int) -> None:
+    """Another number for the same user, without any right after the next exec."""
+    checked(libc.unshare(NEWUSER), "unshare")
+    for name, text in {
+        "setgroups": "deny",
+        "uid_map": f"{ORDINARY} {uid} 1",
+        "gid_map": f"{ORDINARY} {gid} 1",
+    }.items():
+        with Path("/proc/self", name).open("w") as file:
+            file.write(text)
+
+
 def main(words: list[str]) -> None:
     split = words.index("--")
     how, program = words[:split], words[split + 1 :]
@@ -42,6 +57,8 @@ def main(words: list[str]) -> None:
     lost = [SYS_ADMIN, *([DAC_OVERRIDE, DAC_READ_SEARCH] if "powerless" in how else [])]
     for capability in lost:
         checked(libc.prctl(CAPBSET_DROP, capability, 0, 0, 0), "prctl")
+    if "ordinary" in how:
+        become_ordinary(os.getuid(), os.getgid())
     os.execvp(program[0], program)
 
 

@@ -207,6 +207,16 @@ def test_the_demo_offline_where_no_engine_was_ever_fetched(cache_without_engine:
     assert "Fetching docker.io from the distribution failed" in said
 
 
+def test_the_demo_of_an_ordinary_user_who_has_nothing_yet(
+    tmp_path: Path, machine: dict[str, Any]
+) -> None:
+    code, said = anyio.run(_demo, ("ordinary",), without_docker(XDG_CACHE_HOME=str(tmp_path)))
+
+    assert_whole_story(code, said)
+    assert "only root can run a private one" in said
+    assert (cache_root({"XDG_CACHE_HOME": str(tmp_path)}) / "base-image.tar").exists()
+
+
 def test_the_demo_where_docker_host_leads_nowhere(tmp_path: Path, machine: dict[str, Any]) -> None:
     env = without_docker(DOCKER_HOST=f"unix://{tmp_path}/none.sock")
 
