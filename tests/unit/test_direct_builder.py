@@ -176,6 +176,14 @@ async def test_an_upload_that_the_registry_forgot_begins_again(root: Path) -> No
         assert here.registry.received < 3_200_000 + 700_000
 
 
+async def test_an_upload_whose_offset_the_registry_disputes_begins_again(root: Path) -> None:
+    async with place(root, cut_after=[700_000]) as here:
+        await here.image()
+        here.registry.answers = {"GET": [error(416, "RANGE_INVALID")]}
+
+        assert isinstance(await here.push(), str)
+
+
 async def test_an_upload_that_the_registry_forgets_twice_is_a_cut_push(root: Path) -> None:
     async with place(root, cut_after=[700_000] * 2, forgets_cut=True) as here:
         await here.image()
