@@ -47,7 +47,7 @@ async def clock(bench: Bench) -> AsyncIterator[WallClock]:
         yield made
 
 
-def jumps(first: str, second: str, *, quick: State) -> pytest.MarkDecorator:
+def jumps(first: str, second: str, *, quick: State | None = None) -> pytest.MarkDecorator:
     """Each state, by turns with these two; the last one with both."""
     cases = [(state, (first, second)[number % 2]) for number, state in enumerate(PLACES)]
     cases.append((State.DEPLOYING, second))
@@ -60,7 +60,7 @@ def jumps(first: str, second: str, *, quick: State) -> pytest.MarkDecorator:
     )
 
 
-@jumps("forward", "back", quick=State.BUILDING)
+@jumps("forward", "back", quick=State.PUSHING)
 async def test_a_run_takes_no_notice_of_a_wall_clock_that_is_set(
     bench: Bench, clock: WallClock, state: State, jump: str, seen: Callable[[str], None]
 ) -> None:
@@ -80,7 +80,7 @@ async def test_a_run_takes_no_notice_of_a_wall_clock_that_is_set(
     seen("T11")
 
 
-@jumps("back", "forward", quick=State.PUSHING)
+@jumps("back", "forward")
 async def test_a_resume_takes_no_notice_of_a_wall_clock_that_was_set_since_the_kill(
     bench: Bench, clock: WallClock, state: State, jump: str
 ) -> None:

@@ -51,7 +51,7 @@ def go_on(child: Child) -> None:
 # The engine's silence is tried again after 5 s, and a push that stalled after 10 s.
 
 
-@each_state(slow=(State.IMAGING, State.PUSHING))
+@each_state(slow=(State.IMAGING, State.AUTHENTICATING, State.PUSHING))
 async def test_a_pause_beyond_every_deadline_ends_in_done(
     bench: Bench, state: State, seen: Callable[[str], None]
 ) -> None:
@@ -73,7 +73,7 @@ async def test_a_pause_beyond_every_deadline_ends_in_done(
     seen("T12")
 
 
-@each_state(slow=(State.IMAGING, State.AUTHENTICATING, State.PUSHING))
+@each_state(slow=(State.IMAGING, State.AUTHENTICATING, State.PUSHING, State.DEPLOYING))
 async def test_beside_one_that_stands_still_a_second_is_refused_by_its_process_id(
     bench: Bench, state: State
 ) -> None:
@@ -94,7 +94,7 @@ async def test_beside_one_that_stands_still_a_second_is_refused_by_its_process_i
     assert len(executed(bench)) == 1
 
 
-@each_state(slow=(State.IMAGING, State.AUTHENTICATING, State.PUSHING))
+@each_state(slow=(State.BUILDING, State.IMAGING, State.AUTHENTICATING, State.PUSHING))
 async def test_one_that_was_replaced_while_it_stood_still_stops_at_its_next_write(
     bench: Bench, state: State
 ) -> None:

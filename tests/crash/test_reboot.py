@@ -1,8 +1,6 @@
 """The machine went down: nothing runs any more, and another boot gives out the same process ids."""
 
-import os
 import shutil
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,8 +35,7 @@ async def bench(site: Site, tmp_path: Path) -> AsyncIterator[Bench]:
 async def power_cut(bench: Bench, child: Child) -> list[int]:
     """End all at once; the ids of what ran: the tool, its guard, cargo and the compiler."""
     pids = [int(line.partition(" ")[0]) for line in processes_in(bench.folder)]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    bench.end_all()
     await child.ended()
     await bench.site.parts["engine"].die()
     # Their numbers are free, but for whom a parent without manners has not buried.
