@@ -50,8 +50,8 @@ EXPLANATIONS: Final[Mapping[Kind, str]] = {
         "partial files. A release build of a project of this kind takes several GB."
     ),
     Kind.RUSTC_KILLED: (
-        "The kernel killed rustc, as a rule because memory ran out. CARGO_BUILD_JOBS=1 needs "
-        "the least."
+        "The compiler or the linker was killed, as a rule because memory ran out: by the kernel, or "
+        "with TERM by a helper that watches memory. CARGO_BUILD_JOBS=1 needs the least."
     ),
     Kind.SECRET_IN_BINARY: (
         "A compiled program holds a password that this deploy knows, mostly the database's: "
