@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -237,7 +238,9 @@ class Upload:
         basic = base64.b64encode(f"{known['username']}:{known['password']}".encode()).decode()
         headers = {"Authorization": f"Basic {basic}", "Content-Type": MANIFEST}
         url = f"http://{registry}/v2/{repository}/{path}"
-        async with self.session.request(method, url, data=body, headers=headers) as answer:
+        # aiohttp warns of large bytes, and a warning is an error here.
+        data = None if body is None else io.BytesIO(body)
+        async with self.session.request(method, url, data=data, headers=headers) as answer:
             answer.raise_for_status()
             return answer.headers.get("Location", "")
 
