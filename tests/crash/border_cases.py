@@ -7,7 +7,7 @@ from typing import Any, Final
 from deployer.failures import BACKOFF
 from deployer.run import BuilderWish
 from deployer.states.flow import State
-from tests.crash.borders import DONE, SETTLE, Case
+from tests.crash.borders import CARGO_SECONDS, DONE, SETTLE, Case
 from tests.servers.faulty import (
     Answer,
     Blackhole,
@@ -16,6 +16,7 @@ from tests.servers.faulty import (
     Fault,
     Garble,
     Hangup,
+    Lane,
     Late,
     Redirect,
     Refuse,
@@ -25,6 +26,8 @@ from tests.servers.faulty import (
 from tests.servers.raw_http import Flood, Request, Reset, Step, answer
 
 STATUSES: Final = (400, 401, 403, 404, 405, 409, 413, 416, 422, 429, 500, 502, 503, 504)
+UP: Final[Lane] = "up"
+DOWN: Final[Lane] = "down"
 DIRECT: Final = BuilderWish.DIRECT
 HUGE: Final = 6 << 20  # bytes: more than the largest that is read
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
@@ -347,10 +350,12 @@ def probe(spot: Spot) -> Iterator[Case]:
 
 def may_push() -> Iterator[Case]:
     """An upload session for nothing: what it certainly tells ends a deploy, its whims do not."""
-    yield from statuses(MAY_PUSH, REGISTRY_ERROR, REGISTRY_ENDS, DONE)
+    for case in statuses(MAY_PUSH, REGISTRY_ERROR, REGISTRY_ENDS, DONE):
+        # Later it is the engine that asks.
+        yield replace(case, strikes=1 if case.ends == (DONE,) else None)
     yield from broken(MAY_PUSH, "P05", "P05")
     yield from redirects(MAY_PUSH, "P05")
-    yield escapes(MAY_PUSH, REGISTRY_HOSTILE, DONE)
+    yield escapes(MAY_PUSH, REGISTRY_HOSTILE, DONE, strikes=1)
 
 
 def manifest(spot: Spot) -> Iterator[Case]:
@@ -479,6 +484,30 @@ def pulled(spot: Spot, ends: str, changed: str, **more: object) -> Iterator[Case
     yield spot.case("not too slow", Slow("down", 50_000), DONE, attempt=120.0)
 
 
+# -- What is sent while cargo runs.
+
+AHEAD: Final = Spot("ahead", "registry", State.BUILDING, "", DIRECT, waits=60.0, large=True)
+AHEAD_BASE: Final = replace(AHEAD, label="base, ahead", border="base", forgets_base=True)
+
+
+def ahead() -> Iterator[Case]:
+    """It is a gift: whatever happens to it, the run never hears of it."""
+    for spot, lane in ((AHEAD, UP), (AHEAD_BASE, DOWN)):
+        rows = [
+            *connections(spot, DONE, DONE),
+            *broken(spot, DONE, DONE),
+            *statuses(spot, REGISTRY_ERROR, {}, DONE),
+            *redirects(spot, DONE),
+        ]
+        for after in (1_000, 100_000, 1_000_000):
+            rows += [
+                spot.case(f"cut after {after}", Cut(lane, after), DONE),
+                spot.case(f"stalled after {after}", Stall(lane, after), DONE),
+                spot.case(f"changed after {after}", Corrupt(lane, after), DONE),
+            ]
+        yield from (replace(case, while_building=True, attempt=CARGO_SECONDS) for case in rows)
+
+
 # -- The engine's socket.
 
 ENGINE_ERROR: Final = {"message": "no"}
@@ -566,6 +595,7 @@ def table() -> list[Case]:
         # A stall is the upload's as well; changed bytes are noticed by who receives them.
         *pulled(BASE_COPY, "I09 P08", "P09"),
         *statuses(BASE_COPY, REGISTRY_ERROR, {401: "I10", 403: "I10"}, "I09"),
+        *ahead(),
         *engine(),
         *health(),
     ]

@@ -8,9 +8,9 @@ import io
 import random
 import shutil
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +25,9 @@ from deployer.cli.report import of_result
 from deployer.cli.wording import closing
 from deployer.doctor.exam import PATIENCE_SECONDS, TRIES
 from deployer.events import Event
-from deployer.failures import BACKOFF, ExitCode, Kind
-from deployer.model import Secret
+from deployer.failures import BACKOFF, ExitCode, Failure, Kind
+from deployer.model import Binary, Crate, Secret
+from deployer.ports import Emit, nobody
 from deployer.result import DeployResult
 from deployer.run import BuilderWish, DeployRequest, Run, Settlement, WaitPolicy
 from deployer.settings.values import Settings
@@ -46,6 +47,7 @@ DONE: Final = "done"
 AT_ONCE: Final = 2.0  # seconds: what a permanent failure may take
 SETTLE: Final = 60.0
 LOGIN_SECONDS: Final = 3600.0  # so that no stall outlasts it
+CARGO_SECONDS: Final = 200.0  # where something is to happen meanwhile
 LARGE: Final = 1_600_000  # bytes that no codec makes smaller: more than any fault lets pass
 SMALL: Final = 20_000
 _PROGRAM: Final = "target/release/systemprompt"
@@ -68,6 +70,7 @@ class Case:
     sandbox: tuple[str, ...] = ()  # faults of the site, from the beginning
     expires_after: int | None = None  # requests that the next login is good for
     forgets_base: bool = False  # what the preflight learnt of the base image is lost
+    while_building: bool = False  # cargo takes its time, and the fault ends with it
     large: bool = False  # the base image's layer and the program
     by_hand: bool = False  # somebody must say what became of the POST
 
@@ -86,6 +89,23 @@ class _Announcing(Journal):
         return await super().enter(run)
 
 
+@dataclass
+class _Patient(Neighbours):
+    """A cargo that takes its time."""
+
+    seconds: float = 0.0
+
+    async def build(
+        self,
+        project_root: Path,
+        crates: Sequence[Crate],
+        emit: Emit,
+        built: Callable[[Path], None] = nobody,
+    ) -> tuple[Binary, ...] | Failure:
+        await anyio.sleep(self.seconds)
+        return await super().build(project_root, crates, emit, built)
+
+
 @dataclass(slots=True)
 class Place:
     """A bench, the doors before its servers, and the product."""
@@ -95,7 +115,7 @@ class Place:
     case: Case
     stranger: RawServer  # whom redirects name
     err: Out  # what a person would read, kept where the judge looks for secrets
-    neighbours: Neighbours = field(default_factory=Neighbours)
+    neighbours: Neighbours
     struck: bool = False  # the fault was switched on
 
     @asynccontextmanager
@@ -133,6 +153,8 @@ class Place:
     async def _begin(self, state: State | None) -> None:
         """Switch the fault on, where it belongs."""
         case = self.case
+        if case.while_building and state is State.IMAGING:
+            await self.heal()
         if self.struck or state is not case.at:
             return
         self.struck = True
@@ -219,7 +241,8 @@ async def place(case: Case, folder: Path) -> AsyncIterator[Place]:
         doors["engine"].elsewhere = stranger.url
         stack.push_async_callback(doors["engine"].close)
         err = stack.enter_context((bench.folder / "err.0").open("w", buffering=1))
-        yield Place(bench, doors, case, stranger, Out(err))
+        neighbours = _Patient(seconds=CARGO_SECONDS if case.while_building else 0.0)
+        yield Place(bench, doors, case, stranger, Out(err), neighbours)
 
 
 def _layer(size: int) -> bytes:
