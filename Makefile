@@ -45,9 +45,11 @@ mutants: setup
 sweep: setup
 	$(BIN)/python -m tests.crash.sweep
 
-# The image path against the shell pipeline, in pairs; writes bench/results.json and a graph.
+# The image path and whole deploys against the shell pipeline, taking turns; writes
+# bench/results.json, a page and a graph.
 bench: setup
 	$(BIN)/python bench/image_path.py
+	$(BIN)/python bench/whole_deploy.py
 	$(BIN)/python bench/report.py
 
 fmt: setup

@@ -221,7 +221,8 @@ async def measure(stage: Stage, count: int) -> list[dict[str, Any]]:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    parts = [f"{row['scene']:<18} shell {row['shell_seconds']:6.2f} s"]
+    shell = f"shell {row['shell_seconds']:6.2f} s ({row['shell_after_cargo']:.2f} s after cargo)"
+    parts = [f"{row['scene']:<18} {shell}"]
     parts += [
         f"{side} {row[f'{side}_seconds']:6.2f} s ({row[f'{side}_ratio']:.2f}x, "
         f"{row[f'{side}_after_cargo']:.2f} s after cargo, "
