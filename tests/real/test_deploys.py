@@ -142,6 +142,25 @@ def test_the_direct_builder_sends_layers_while_cargo_still_runs(
     assert executed(sandbox, ended.document["image"]) == 1
 
 
+def test_an_unchanged_project_is_neither_built_nor_pushed_again_by_an_engine(
+    cli: CommandLine, sandbox: Sandbox
+) -> None:
+    first = cli("deploy", "--builder", "engine")
+    assert_done(first)
+    forget_requests(sandbox)
+
+    second = cli("deploy", "--builder", "engine", "--new", "-v")
+
+    assert_done(second)
+    assert "nothing changed since" in second.talk
+    assert second.document["digest"] == first.document["digest"]
+    assert second.document["image"] != first.document["image"]
+    # An engine that pushes asks for each layer.
+    assert {"HEAD", "PATCH"}.isdisjoint(sent(sandbox))
+    assert sent(sandbox).count("PUT manifest") == 1
+    assert executed(sandbox, second.document["image"]) == 1
+
+
 def forget_requests(sandbox: Sandbox) -> None:
     request = Request(f"{sandbox.api_url}/__sandbox/log", method="DELETE")  # loopback
     urlopen(request).close()
