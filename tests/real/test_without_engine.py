@@ -157,12 +157,15 @@ def test_a_sandbox_says_that_it_cannot_run_containers(machine: dict[str, Any]) -
 # -- make demo
 
 
+ENGINE: Final = "programs/docker.io"
+
+
 @pytest.fixture
-def cache_without_engine(tmp_path: Path, machine: dict[str, Any]) -> Path:
-    """What a sandbox has downloaded, but for the engine."""
+def downloads(tmp_path: Path, machine: dict[str, Any]) -> Path:
+    """A cache folder with what sandboxes have downloaded so far, for one demo alone."""
     theirs, ours = cache_root(os.environ), cache_root({"XDG_CACHE_HOME": str(tmp_path)})
     (ours / "programs").mkdir(parents=True)
-    for part in ("base-image.tar", "programs/docker-registry"):
+    for part in ("base-image.tar", "programs/docker-registry", ENGINE):
         if (theirs / part).exists():
             (ours / part).symlink_to(theirs / part)
     return tmp_path
@@ -191,25 +194,24 @@ def assert_whole_story(code: int, said: str) -> None:
     assert "All answers were as expected. Nothing is left running." in said
 
 
-def test_the_demo_where_no_engine_can_start(machine: dict[str, Any]) -> None:
-    code, said = anyio.run(_demo, (), without_docker())
+def test_the_demo_where_no_engine_can_start(downloads: Path) -> None:
+    code, said = anyio.run(_demo, (), without_docker(XDG_CACHE_HOME=str(downloads)))
 
     assert_whole_story(code, said)
     assert "the kernel gives this user no namespaces" in said
 
 
-def test_the_demo_offline_where_no_engine_was_ever_fetched(cache_without_engine: Path) -> None:
-    env = without_docker(XDG_CACHE_HOME=str(cache_without_engine))
+def test_the_demo_offline_where_no_engine_was_ever_fetched(downloads: Path) -> None:
+    (cache_root({"XDG_CACHE_HOME": str(downloads)}) / ENGINE).unlink(missing_ok=True)
 
-    code, said = anyio.run(_demo, ("offline",), env)
+    code, said = anyio.run(_demo, ("offline",), without_docker(XDG_CACHE_HOME=str(downloads)))
 
     assert_whole_story(code, said)
-    assert "Fetching docker.io from the distribution failed" in said
+    installed = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    assert installed or "Fetching docker.io from the distribution failed" in said
 
 
-def test_the_demo_of_an_ordinary_user_who_has_nothing_yet(
-    tmp_path: Path, machine: dict[str, Any]
-) -> None:
+def test_the_demo_of_an_ordinary_user_who_has_nothing_yet(tmp_path: Path) -> None:
     code, said = anyio.run(_demo, ("ordinary",), without_docker(XDG_CACHE_HOME=str(tmp_path)))
 
     assert_whole_story(code, said)
@@ -217,8 +219,8 @@ def test_the_demo_of_an_ordinary_user_who_has_nothing_yet(
     assert (cache_root({"XDG_CACHE_HOME": str(tmp_path)}) / "base-image.tar").exists()
 
 
-def test_the_demo_where_docker_host_leads_nowhere(tmp_path: Path, machine: dict[str, Any]) -> None:
-    env = without_docker(DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+def test_the_demo_where_docker_host_leads_nowhere(downloads: Path) -> None:
+    env = without_docker(XDG_CACHE_HOME=str(downloads), DOCKER_HOST=f"unix://{downloads}/no.sock")
 
     code, said = anyio.run(_demo, (), env)
 
