@@ -28,7 +28,7 @@ from deployer.sandbox.refusal import Refused
 from deployer.sandbox.shelf import Shelf
 from deployer.sandbox.up import Sandbox, sandbox
 from deployer.sandbox.workspace import sign_in
-from tests.real.commands import CommandLine
+from tests.real.commands import CommandLine, processes_of
 from tests.real.conftest import Raised
 from tests.real.registries import RELEASES, registry_of
 from tests.servers.torn import Door, door_before
@@ -66,19 +66,8 @@ def versioned(
         options = Options(cache=cache, folder=folder, environ=environ, base_port=0, faults={})
         said: list[str] = []
         with raised.portal.wrap_async_context_manager(sandbox(options, said.append)) as running:
-            assert str(program) in processes_of(folder)
+            assert any(str(program) in line for line in processes_of(folder))
             yield running
-
-
-def processes_of(folder: Path) -> str:
-    """The command lines that name `folder`."""
-    lines = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(each.read_text(errors="replace").replace("\0", " "))
-        except OSError:
-            continue  # it ended meanwhile
-    return "\n".join(line for line in lines if str(folder) in line)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from deployer.sandbox.options import TENANTS
 from deployer.sandbox.up import Sandbox
+from tests.real.commands import processes_of
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -193,18 +194,6 @@ async def an_own_one(folder: Path) -> AsyncIterator[tuple[anyio.abc.Process, dic
             lines = BufferedByteReceiveStream(process.stdout)
             described = json.loads(await lines.receive_until(b"\n", 1 << 20))
         yield process, described
-
-
-def processes_of(folder: Path) -> list[str]:
-    found = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = each.read_text(errors="replace").replace("\0", " ")
-        except OSError:
-            continue  # it ended meanwhile
-        if str(folder) in line and "-m pytest" not in line:
-            found.append(line)
-    return found
 
 
 async def start_a_stubborn_container(endpoint: str, label: str) -> None:
