@@ -62,21 +62,20 @@ class BuildWatch:
         self._target: Final = target
         self._thread: Final = anyio.CapacityLimiter(1)
         self._alive_at = 0.0
-        self._locked_since: float | None = None
-        self._locked_before = 0.0
+        self._is_locked = False
+        self._locked_seconds = 0.0  # behind other cargos so far
         self._look: Look | None = None
 
     def heard(self) -> None:
         """Something came from cargo: it lives, and waits for no lock any more."""
         self._alive_at = anyio.current_time()
-        self._locked_before = self._locked_seconds()
-        self._locked_since = None
+        self._is_locked = False
 
     def blocked(self) -> float:
         """cargo waits for another one; return for how many seconds more it may."""
         self.heard()
-        self._locked_since = self._alive_at
-        return max(0.0, self._patience.locked - self._locked_before)
+        self._is_locked = True
+        return max(0.0, self._patience.locked - self._locked_seconds)
 
     async def follow(self, pid: int) -> None:
         """Return when patience with the session `pid` is over; `verdict` says why."""
@@ -84,10 +83,13 @@ class BuildWatch:
         self._look = None
         await self._look_around(pid)
         while self.verdict is None:
+            began = anyio.current_time()
             await anyio.sleep(self._patience.sample)
             # Before the verdict: this process may itself have stood still (Ctrl-Z, a closed lid),
             # and then neither heard nor saw what cargo did meanwhile.
             await self._look_around(pid)
+            if self._is_locked:
+                self._locked_seconds += anyio.current_time() - began
             self.verdict = self._judge()
 
     async def _look_around(self, pid: int) -> None:
@@ -96,15 +98,12 @@ class BuildWatch:
         await self._look_at(pid)
 
     def _judge(self) -> Kind | None:
-        if self._locked_seconds() > self._patience.locked:
+        if self._locked_seconds > self._patience.locked:
             return Kind.CARGO_LOCKED
-        still = self._locked_since is None
-        silent = anyio.current_time() - self._alive_at
-        return Kind.BUILD_STALLED if still and silent > self._patience.silent else None
-
-    def _locked_seconds(self) -> float:
-        since = self._locked_since
-        return self._locked_before + (0.0 if since is None else anyio.current_time() - since)
+        # Up to the last look: whether cargo has worked since, nobody knows.
+        silent = self._look.at - self._alive_at if self._look else 0.0
+        is_silent = not self._is_locked and silent > self._patience.silent
+        return Kind.BUILD_STALLED if is_silent else None
 
     async def _look_at(self, pid: int) -> None:
         before, now = self._look, anyio.current_time()
@@ -114,7 +113,7 @@ class BuildWatch:
             session.members, pid, abandon_on_cancel=True, limiter=self._thread
         )
         self._look = Look(now, members)
-        if before is not None and worked(before, self._look):
+        if before is None or worked(before, self._look):
             self._alive_at = now
 
     def _sample_disk(self) -> None:

@@ -295,11 +295,11 @@ MUTANTS: Final = (
         test="tests/unit/test_guards.py -k again_and_again",
     ),
     Mutant(
-        guard="who stood still looks at cargo before it calls it silent",
+        guard="who stood still hears and looks before cargo is judged",
         file="adapters/cargo/watch.py",
-        before="            await self._look_around(pid)\n            self.verdict = self._judge()\n",
-        after="            self.verdict = self._judge()\n            await self._look_around(pid)\n",
-        test="tests/crash/test_pause.py::test_a_pause_beyond_every_deadline_ends_in_done[building]",
+        before="            await self._look_around(pid)\n            if self._is_locked:\n",
+        after="            if self._is_locked:\n",
+        test="tests/unit/test_cargo.py -k stood",
     ),
     Mutant(
         guard="a build's processes end with the tool",

@@ -423,6 +423,38 @@ async def test_waiting_for_locks_counts_over_all_crates(project: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("patience", "does"),
+    [
+        (
+            Patience(locked=0.5, sample=0.02),
+            "echo '    Blocking waiting for file lock on artifact directory' >&2; sleep 0.3\n"
+            f"{says(message(reason='x'))}; sleep 1.5",
+        ),
+        (
+            Patience(silent=0.8, sample=0.02),
+            "i=0; while [ $i -lt 1500000 ]; do i=$((i+1)); done",
+        ),
+    ],
+    ids=["had the lock", "computed"],
+)
+async def test_what_cargo_did_while_we_stood_still_is_not_held_against_it(
+    project: Path, tmp_path: Path, patience: Patience, does: str
+) -> None:
+    path = program(project / "target/release/app")
+    script = f"{does}\n" + says(artifact(path), FINISHED)
+
+    async def stand_still() -> None:
+        await anyio.sleep(0.2)
+        time.sleep(1.2)  # noqa: ASYNC251  # as SIGSTOP does
+
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(stand_still)
+        built = await stand_in(tmp_path, script, patience).build(project, [CORE], deaf)
+
+    assert not isinstance(built, Failure), built
+
+
+@pytest.mark.parametrize(
     ("cpu", "seconds", "alive"), [(0.0, 10.0, False), (0.05, 10.0, False), (0.2, 10.0, True)]
 )
 def test_a_session_works_if_it_uses_a_hundredth_of_a_core(
