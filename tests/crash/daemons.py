@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 from anyio.abc import Process
 
-GONE_SECONDS: Final = 5.0
+GONE_SECONDS: Final = 15.0  # a stopping engine gives its containers time
 
 
 @dataclass
@@ -32,11 +32,11 @@ class Daemon:
     def _line(self) -> int:
         return self.successor.pid if self.successor else self.line[0]
 
-    async def die(self) -> None:
-        """KILL the program alone; what belongs to it goes by itself."""
+    async def die(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send it alone a signal, until it is gone; what belongs to it goes by itself."""
         pid = self.pid
         assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
         with anyio.fail_after(GONE_SECONDS):
             while Path(f"/proc/{pid}/exe").exists():  # noqa: ASYNC110, ASYNC240
                 await anyio.sleep(0.02)

@@ -1,6 +1,7 @@
 """The real engine and the real registry die under a run with a real cargo; nothing is stood in for."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tests.servers.hearing import Ear, hearing
 pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.long]
 WHOLE: Final = 90.0  # seconds of the longest retries
 RUN: Final = b" : RUN"
+KILL: Final = signal.SIGKILL
 
 
 @dataclass
@@ -31,7 +33,9 @@ class Real:
     daemons: dict[str, Daemon]
     versions: int = 0
 
-    async def dies(self, name: str, word: bytes, *, back: bool) -> Ended:
+    async def dies(
+        self, name: str, word: bytes, number: signal.Signals = KILL, *, back: bool = True
+    ) -> Ended:
         """How a deploy ends under which that happens."""
         self.versions += 1
         await new_version(self.bench, self.versions)
@@ -41,7 +45,7 @@ class Real:
             await heard.wait()
             if word == RUN:  # the judge has something to see
                 assert await until(lambda: bool(list(self.bench.site.containers())), 5)
-            await self.daemons[name].die()
+            await self.daemons[name].die(number)
             if back:
                 await self.daemons[name].rise()
             return await child.ended()
@@ -84,15 +88,16 @@ async def test_engine_and_registry_die_in_each_moment_and_every_run_is_deployed_
     assert await bench.leftovers() == []
     assert check(bench, await bench.run("resume")) == []
 
-    for name, word in (
-        ("engine", b"/build?"),
-        ("engine", b" : COPY"),
-        ("engine", b'"Pushing"'),
-        ("engine", b'"Pushed"'),
-        ("registry", b'"Pushing"'),
-        ("registry", b'"Pushed"'),
+    for name, word, number in (
+        ("engine", b"/build?", KILL),
+        ("engine", b" : COPY", KILL),
+        ("engine", RUN, signal.SIGTERM),
+        ("engine", b'"Pushing"', KILL),
+        ("engine", b'"Pushed"', KILL),
+        ("registry", b'"Pushing"', KILL),
+        ("registry", b'"Pushed"', KILL),
     ):
-        ended = await real.dies(name, word, back=True)
+        ended = await real.dies(name, word, number)
         assert (name, word, check(bench, ended)) == (name, word, []), ended.err
         assert await bench.leftovers() == []
 
