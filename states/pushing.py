@@ -9,7 +9,7 @@ from deployer.model import Image, Login
 from deployer.names import Digest, ImageRef
 from deployer.run import Run, StateOutcome, Step
 from deployer.states.flow import Event, State
-from deployer.states.verifying import unreadable
+from deployer.states.verifying import shown, unreadable
 from deployer.states.world import World
 
 # A registry may show a manifest some seconds after it took it.
@@ -32,13 +32,15 @@ async def pushing(run: Run, world: World) -> StateOutcome:
         return Step(Event.IMAGE_GONE, run.facts, f"the engine has no image {image.image_id}")
     await world.ahead.finish()
     pushed = await push(image, target, login, world)
+    if not isinstance(pushed, Failure):
+        pushed = await confirmed(pushed, target, run, world)
     if isinstance(pushed, Failure):
         return _login_gone(run, world, pushed) or _image_gone(run, pushed) or pushed
     return Step(Event.PUSHED, replace(run.facts, digest=pushed))
 
 
 async def push(image: Image, target: ImageRef, login: Login, world: World) -> Digest | Failure:
-    """Ask the registry, push, and ask the registry again."""
+    """Ask the registry, and push."""
     # Before the engine is told the password: an engine sends it wherever the registry's challenge
     # points, and calls a registry that is down an authentication failure (both measured).
     refused = await world.registry.probe(login)
@@ -47,7 +49,7 @@ async def push(image: Image, target: ImageRef, login: Login, world: World) -> Di
     pushed = await world.engine.push(image.local_tag, target, login, world.emit)
     if isinstance(pushed, Failure):
         return await explained(pushed, login, world)
-    return await confirmed(pushed, target, login, world)
+    return pushed
 
 
 async def explained(failure: Failure, login: Login, world: World) -> Failure:
@@ -58,14 +60,13 @@ async def explained(failure: Failure, login: Login, world: World) -> Failure:
     return failure if refused is None or refused.kind in _AUTH else refused
 
 
-async def confirmed(
-    pushed: Digest, target: ImageRef, login: Login, world: World
-) -> Digest | Failure:
+async def confirmed(pushed: Digest, target: ImageRef, run: Run, world: World) -> Digest | Failure:
     """The digest, once the registry itself shows it under the tag."""
+    assert world.login is not None  # noqa: S101  # it was pushed with one
     deadline = world.clock.monotonic() + VISIBLE_SECONDS
     while True:
         asked = world.clock.monotonic()  # whoever stood still meanwhile hears an old answer
-        seen = await world.registry.digest(target, login)
+        seen = await shown(target, world.login, run, world)
         if seen is not None or asked >= deadline:
             break
         world.emit(Waiting(what=f"the registry to show {target.tag}", seconds=VISIBLE_SECONDS))

@@ -6,7 +6,7 @@ from typing import Final
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
 from deployer.model import Login
-from deployer.names import Digest
+from deployer.names import Digest, ImageRef
 from deployer.run import Facts, Run, StateOutcome, Step
 from deployer.states.authenticating import fetch_login, target_of
 from deployer.states.flow import Event, State
@@ -26,7 +26,7 @@ async def verified(run: Run, world: World) -> Facts | StateOutcome:
     if isinstance(target, Failure):
         return replace(target, phase=State.DEPLOYING)
     facts = replace(run.facts, target=target)
-    seen = await world.registry.digest(target, login)
+    seen = await shown(target, login, run, world)
     if isinstance(seen, Failure):
         return facts if unreadable(seen, target, world) else replace(seen, phase=State.DEPLOYING)
     wanted = facts.digest or run.plan.request.digest
@@ -54,6 +54,15 @@ async def _moved(
 def _absent(facts: Facts) -> Failure:
     cause = f"the registry has no image {facts.target}"
     return Failure(phase=State.DEPLOYING, kind=Kind.IMAGE_NOT_FOUND, cause=cause)
+
+
+async def shown(target: ImageRef, login: Login, run: Run, world: World) -> Digest | Failure | None:
+    """The digest under the tag, as the registry shows it; a login that it refuses may have ended."""
+    seen = await world.registry.digest(target, login)
+    if not isinstance(seen, Failure) or seen.kind is not Kind.REGISTRY_AUTH:
+        return seen
+    fresh = await fetch_login(run.plan.request.tenant, world)
+    return seen if isinstance(fresh, Failure) else await world.registry.digest(target, fresh)
 
 
 def unreadable(failure: Failure, what: object, world: World) -> bool:

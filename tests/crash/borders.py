@@ -282,6 +282,7 @@ async def tried(case: Case, folder: Path) -> list[str]:
             found.append(f"V1 without the fault: {_shown(last)}")
         sent = await here.bench.site.uploaded() - uploaded
         found += [*_deploys(here, last), *_redone(here, first, sent), *check(here.bench)]
+        found += _unchecked(here)
         found += [f"a stranger was asked: {each.method} {each.path}" for each in _misled(here)]
         return found
 
@@ -343,6 +344,12 @@ def _redone(here: Place, first: DeployResult, sent: int) -> Iterator[str]:
         yield f"V5 compiled {compiled} times"
     if first.failure and first.failure.resume_at is State.DEPLOYING and sent > UPLOAD_MAX:
         yield f"V5 uploaded {sent} bytes after the push"
+
+
+def _unchecked(here: Place) -> Iterator[str]:
+    """V3: a login that has ended is renewed, and then the registry tells."""
+    if here.case.expires_after and "unchecked" in (here.bench.folder / "err.0").read_text():
+        yield "V3 the digest was not checked"
 
 
 def _misled(here: Place) -> Iterator[Request]:

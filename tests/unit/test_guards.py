@@ -218,7 +218,8 @@ def refused_reading(kind: Kind, times: int) -> Neighbours:
 
 @pytest.mark.parametrize("kind", [Kind.REGISTRY_AUTH, Kind.REPOSITORY_DENIED])
 async def test_a_login_that_may_not_read_is_warned_of(tmp_path: Path, kind: Kind) -> None:
-    of = refused_reading(kind, 2)  # after the push, and before the deploy
+    # After the push, and before the deploy; where it may have ended, a new login is tried, too.
+    of = refused_reading(kind, 4 if kind is Kind.REGISTRY_AUTH else 2)
     async with deployer(tmp_path, of) as here, here.start(request(tmp_path)) as handle:
         warnings = [event.body async for event in handle.events if isinstance(event.body, Warned)]
         result = await handle.result()
@@ -229,6 +230,17 @@ async def test_a_login_that_may_not_read_is_warned_of(tmp_path: Path, kind: Kind
         f"the registry lets this login not read: {what} is unchecked there"
         for what in (result.digest, result.image)
     ]
+
+
+async def test_a_login_that_has_ended_does_not_leave_the_digest_unchecked(tmp_path: Path) -> None:
+    of = refused_reading(Kind.REGISTRY_AUTH, 1)
+    async with deployer(tmp_path, of) as here, here.start(request(tmp_path)) as handle:
+        warnings = [event.body async for event in handle.events if isinstance(event.body, Warned)]
+        result = await handle.result()
+
+    assert result is not None
+    assert result.failure is None
+    assert not any("unchecked" in each.text for each in warnings)
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
