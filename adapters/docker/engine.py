@@ -91,12 +91,10 @@ class Docker:
             return await self._built(planned, order.local_tag, emit)
         again = Again(self._before.images, planned, self._leaks)
         found = await self._operate(partial(again.found, tag=order.local_tag), _build_trouble)
-        if found is None:
+        if not isinstance(found, Image):  # whatever is wrong, a build says it better
             return await self._built_and_known(again, order.local_tag, emit)
-        if isinstance(found, Image):
-            emit(OutputLine(source="engine", text=f"{found.image_id}: nothing changed since"))
-            return await self._context.small_leak(planned) or found
-        return found
+        emit(OutputLine(source="engine", text=f"{found.image_id}: nothing changed since"))
+        return await self._context.small_leak(planned) or found
 
     async def _built_and_known(self, again: Again, tag: str, emit: Emit) -> Image | Failure:
         await anyio.sleep(again.unsettled_seconds())
@@ -146,7 +144,7 @@ class Docker:
             return failure
         image = await self.image_id(local) if self._before else None
         if isinstance(image, Failure):
-            return image
+            image = None  # a push says it better
         if self._before and image and (known := await self._before.put(image, target, login)):
             emit(OutputLine(source="engine", text=f"{known}: the registry has it"))
             return known

@@ -249,6 +249,13 @@ async def test_a_password_that_is_known_by_now_is_found_in_an_unchanged_context(
     assert outcome.kind is Kind.SECRET_IN_IMAGE
 
 
+async def test_a_look_that_fails_is_no_failed_build(bench: Bench) -> None:
+    bench.engine.images["debian"] = {"Id": "nonsense"}
+
+    assert isinstance(await bench.build(LOCAL), Image)
+    assert bench.asked("/build?") == 1
+
+
 async def test_what_stays_out_is_told_each_time(bench: Bench) -> None:
     (bench.project / "services/.env").touch()
     await bench.build(LOCAL)
