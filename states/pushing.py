@@ -33,7 +33,7 @@ async def pushing(run: Run, world: World) -> StateOutcome:
     await world.ahead.finish()
     pushed = await push(image, target, login, world)
     if not isinstance(pushed, Failure):
-        pushed = await confirmed(pushed, target, run, world)
+        pushed = await confirmed(pushed, target, run.plan.request.tenant, world)
     if isinstance(pushed, Failure):
         return _login_gone(run, world, pushed) or _image_gone(run, pushed) or pushed
     return Step(Event.PUSHED, replace(run.facts, digest=pushed))
@@ -60,13 +60,15 @@ async def explained(failure: Failure, login: Login, world: World) -> Failure:
     return failure if refused is None or refused.kind in _AUTH else refused
 
 
-async def confirmed(pushed: Digest, target: ImageRef, run: Run, world: World) -> Digest | Failure:
+async def confirmed(
+    pushed: Digest, target: ImageRef, tenant: str, world: World
+) -> Digest | Failure:
     """The digest, once the registry itself shows it under the tag."""
     assert world.login is not None  # noqa: S101  # it was pushed with one
     deadline = world.clock.monotonic() + VISIBLE_SECONDS
     while True:
         asked = world.clock.monotonic()  # whoever stood still meanwhile hears an old answer
-        seen = await shown(target, world.login, run, world)
+        seen = await shown(target, world.login, tenant, world)
         if seen is not None or asked >= deadline:
             break
         world.emit(Waiting(what=f"the registry to show {target.tag}", seconds=VISIBLE_SECONDS))

@@ -26,7 +26,7 @@ async def verified(run: Run, world: World) -> Facts | StateOutcome:
     if isinstance(target, Failure):
         return replace(target, phase=State.DEPLOYING)
     facts = replace(run.facts, target=target)
-    seen = await shown(target, login, run, world)
+    seen = await shown(target, login, run.plan.request.tenant, world)
     if isinstance(seen, Failure):
         return facts if unreadable(seen, target, world) else replace(seen, phase=State.DEPLOYING)
     wanted = facts.digest or run.plan.request.digest
@@ -56,12 +56,14 @@ def _absent(facts: Facts) -> Failure:
     return Failure(phase=State.DEPLOYING, kind=Kind.IMAGE_NOT_FOUND, cause=cause)
 
 
-async def shown(target: ImageRef, login: Login, run: Run, world: World) -> Digest | Failure | None:
+async def shown(
+    target: ImageRef, login: Login, tenant: str, world: World
+) -> Digest | Failure | None:
     """The digest under the tag, as the registry shows it; a login that it refuses may have ended."""
     seen = await world.registry.digest(target, login)
     if not isinstance(seen, Failure) or seen.kind is not Kind.REGISTRY_AUTH:
         return seen
-    fresh = await fetch_login(run.plan.request.tenant, world)
+    fresh = await fetch_login(tenant, world)
     return seen if isinstance(fresh, Failure) else await world.registry.digest(target, fresh)
 
 

@@ -268,7 +268,8 @@ async def test_a_tag_that_somebody_moved_meanwhile(
     other = Digest("sha256:" + "0" * 64)
     async with Http() as http:
         world = _world(Registry(http))
-        found = await confirmed(other, ImageRef(registry, "moved", "v1"), login, world)
+        world.login = login
+        found = await confirmed(other, ImageRef(registry, "moved", "v1"), "ten-abc123", world)
 
     provoked("P15", found)
 
