@@ -513,7 +513,8 @@ def ahead() -> Iterator[Case]:
 ENGINE_ERROR: Final = {"message": "no"}
 ENGINE_HOSTILE: Final = {"message": HOSTILE}
 BUILD: Final = Spot("build", "engine", State.IMAGING, r"POST \S*/build", waits=900.0)
-INSPECT: Final = Spot("inspect", "engine", State.IMAGING, r"GET \S*/images/\S*/json")
+# Before the build and behind it.
+INSPECT: Final = Spot("inspect", "engine", State.IMAGING, r"GET \S*/images/\S*/json", waits=60.0)
 EARLY_ENGINE: Final = Spot("engine, preflight", "engine", None, r"GET \S*/version", waits=5.0)
 LATER: Final = Spot("inspect, later", "engine", State.PUSHING, r"GET \S*/images/\S*/json")
 TAG: Final = Spot("tag", "engine", State.PUSHING, r"POST \S*/tag")
