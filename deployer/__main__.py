@@ -1,6 +1,9 @@
 """`deployer` and `python -m deployer`: the signals first, then everything else."""
 
+import atexit
+import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from deployer.cli.interrupts import exit_at_once, ignore
@@ -14,7 +17,17 @@ def main() -> NoReturn:
 
     code = run(sys.argv[1:])
     ignore()
-    sys.exit(code)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: taking down what was imported costs 60 to 150 ms (measured), for nothing."""
+    atexit._run_exitfuncs()  # noqa: SLF001  # it has no public name; whoever registered is heard
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or nobody reads any more
+            if stream is not None:
+                stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
