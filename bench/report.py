@@ -27,9 +27,9 @@ What follows cargo's end: an image is made and brought to a registry, by the she
 round changes the project once and lets both sides work on it, taking turns in going first; both have
 the base image and mount it. The direct builder runs in a process that is up already, as it is when
 cargo ends; starting the docker commands is part of the shell's time. Where cargo has something to
-compile, deployer works while it runs: it has had 0.6 s for what was there, and is told of what was
-compiled, of all of it at once, in the moment in which the clock starts. Numbers are medians; a ratio
-is the median of the pairs' ratios.
+compile, deployer works while it runs: each crate that is compiled takes half a second here, one after the
+other, and of the last one it is told in the moment in which the clock starts. Numbers are medians; a
+ratio is the median of the pairs' ratios.
 
 ![Seconds of both, by case](performance.svg)
 
