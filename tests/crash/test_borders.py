@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import pytest
 
+from deployer.adapters.direct.ahead import Ahead
+from deployer.states.idle import Idle
 from tests.crash.border_cases import table
 from tests.crash.borders import Case, tried
 from tests.servers.skipping import BACKEND, wait_for_threads
@@ -37,5 +39,8 @@ async def test_a_fault_is_told_truly_and_the_deploy_is_done_once(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_for_threads(monkeypatch)
+    if not case.while_building:
+        # The clock skips: layers could be there already when a fault of the push begins.
+        monkeypatch.setattr(Ahead, "work", Idle.work)
 
     assert await tried(case, tmp_path) == []

@@ -7,6 +7,7 @@ process is not known of, and must not be started here.
 
 import asyncio  # noqa: TID251  # a loop of one's own is nothing that anyio offers
 import selectors
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -53,6 +54,11 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         future = super().run_in_executor(executor, func, *args)
         future.add_done_callback(lambda _: self.thread_ends())
         return future
+
+    def _sock_accept(self, fut: "asyncio.Future[Any]", sock: socket.socket) -> None:
+        # Python 3.11 takes a connection, and loses it, for a wait that was cancelled in this turn.
+        if not fut.done():
+            super()._sock_accept(fut, sock)  # type: ignore[misc]  # private
 
     def thread_begins(self) -> None:
         self._jumping.threads += 1
