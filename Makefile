@@ -26,7 +26,7 @@ test: check real
 real: setup
 	$(BIN)/pytest -q -n 2 -m "not long" tests/real tests/crash
 
-# Half an hour on two cores. CRASH_SEED=… repeats what a seed chose.
+# Forty minutes on two cores. CRASH_SEED=… repeats what a seed chose.
 crash: setup
 	$(BIN)/pytest -q -n 2 tests/crash/test_borders.py
 	$(BIN)/pytest -q --ignore tests/crash/test_borders.py tests/crash
@@ -37,11 +37,11 @@ failures: setup
 	$(BIN)/pytest -q --failures-table tests/recorded tests/real/test_docker.py \
 		tests/real/test_failures_*.py
 
-# Four minutes: each guard is taken out once, and a test must notice.
+# Five minutes: each guard is taken out once, and a test must notice.
 mutants: setup
 	$(BIN)/python -m tests.crash.mutants
 
-# Twenty minutes: a run is killed, and its writes fail, at each system call.
+# Half an hour: a run is killed, and its writes fail, at each system call.
 sweep: setup
 	$(BIN)/python -m tests.crash.sweep
 

@@ -156,6 +156,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
 @pytest.mark.long
 async def test_signals_at_any_instant_of_the_imports_end_without_a_traceback(bench: Bench) -> None:
     chance = random.Random(7)
+    bench.environment["CARGO_CRASH_SECONDS"] = "5"  # no run is over before its signal
     for number in (INT, TERM, HUP) * 6:
         child = await bench.start("deploy")
         # Before the first line of ours the signals are Python's own affair.
