@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import anyio
@@ -16,27 +15,13 @@ from tests.crash.bench import Bench, until
 from tests.crash.check import check, executed
 from tests.crash.machine import NOTICED, WallClock, monotonic_shifted, wall_clock
 from tests.crash.places import PLACES, hanging
-from tests.crash.site import Site, stand_in_site
+from tests.crash.site import Site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 DAY: Final = 86_400.0
 WINDOW: Final = 3.0  # seconds
 # The API token is good for a day: nothing may jump to behind its end.
 JUMPS: Final = {"forward": (-DAY, 0.0), "back": (0.0, -DAY)}
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with stand_in_site(tmp_path / "site") as running:
-        yield running
-
-
-@pytest.fixture
-async def bench(site: Site, tmp_path: Path) -> AsyncIterator[Bench]:
-    made = Bench(tmp_path / "bench", site)
-    await made.furnish()
-    yield made
-    made.end_all()
 
 
 @pytest.fixture

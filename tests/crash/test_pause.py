@@ -1,9 +1,8 @@
 """A process that stands still for longer than each of its deadlines, as behind a closed lid."""
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import anyio
@@ -18,26 +17,12 @@ from tests.crash import hasty
 from tests.crash.bench import Bench, Child
 from tests.crash.check import check, executed
 from tests.crash.places import PLACES, each_state, hanging
-from tests.crash.site import Site, stand_in_site
+from tests.crash.site import Site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 WORK: Final = 0.8 * hasty.SECONDS  # ends in time, and nobody is awake to hear it
 PAUSE: Final = 2.5 * hasty.SECONDS
 WHOLE: Final = 60.0  # seconds of the longest retries
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with stand_in_site(tmp_path / "site") as running:
-        yield running
-
-
-@pytest.fixture
-async def bench(site: Site, tmp_path: Path) -> AsyncIterator[Bench]:
-    made = Bench(tmp_path / "bench", site)
-    await made.furnish()
-    yield made
-    made.end_all()
 
 
 def stop(child: Child) -> None:

@@ -1,9 +1,8 @@
 """The machine went down: nothing runs any more, and another boot gives out the same process ids."""
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import anyio
 import pytest
@@ -13,23 +12,8 @@ from tests.crash.bench import Bench, Child, processes_in
 from tests.crash.check import check, executed
 from tests.crash.machine import namesake, rebooted
 from tests.crash.places import PLACES, each_state, hanging
-from tests.crash.site import Site, stand_in_site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with stand_in_site(tmp_path / "site") as running:
-        yield running
-
-
-@pytest.fixture
-async def bench(site: Site, tmp_path: Path) -> AsyncIterator[Bench]:
-    made = Bench(tmp_path / "bench", site)
-    await made.furnish()
-    yield made
-    made.end_all()
 
 
 async def power_cut(bench: Bench, child: Child) -> list[int]:

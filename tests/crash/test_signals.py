@@ -2,7 +2,6 @@
 
 import random
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -15,24 +14,10 @@ from deployer.states.flow import State
 from tests.crash.bench import Bench, Child, Ended, processes_in, until
 from tests.crash.check import check, executed
 from tests.crash.places import HANG, PLACES, hanging
-from tests.crash.site import Site, stand_in_site
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real]
 END_SECONDS: Final = 3.0
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with stand_in_site(tmp_path / "site") as running:
-        yield running
-
-
-@pytest.fixture
-async def bench(site: Site, tmp_path: Path) -> Bench:
-    made = Bench(tmp_path / "bench", site)
-    await made.furnish()
-    return made
 
 
 async def ended_in_time(child: Child) -> Ended:
