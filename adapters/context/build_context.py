@@ -2,14 +2,13 @@
 
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self, TypeVar
+from typing import IO, Final, Self
 
-from anyio import CapacityLimiter, from_thread, to_thread
+from anyio import from_thread
 
 from deployer.adapters.context.plan import (
     ContextPlan,
@@ -23,10 +22,9 @@ from deployer.adapters.context.tar import ChangedError, UnreadableError, write_t
 from deployer.adapters.leaks import Leaks
 from deployer.adapters.marking import marked
 from deployer.adapters.text import clean
+from deployer.adapters.threads import in_thread
 from deployer.failures import Failure, Kind
 from deployer.ports import ContextSummary, ImageOrder
-
-_T = TypeVar("_T")
 
 _MEGABYTE: Final = 1_000_000  # bytes
 _SMALL: Final = 1 << 20  # bytes
@@ -84,7 +82,7 @@ class BuildContext:
 
     async def survey(self, order: ImageOrder, pending: frozenset[str]) -> ContextSummary | Failure:
         """Check each COPY source; `pending` are paths that Building will make."""
-        plan = await _in_thread(
+        plan = await in_thread(
             lambda: plan_context(
                 order.project_root, order.dockerfile, pending, from_thread.check_cancelled
             )
@@ -93,7 +91,7 @@ class BuildContext:
 
     async def flaws(self, order: ImageOrder, pending: frozenset[str]) -> tuple[Failure, ...]:
         """All that is wrong with it; `survey` tells the first."""
-        return await _in_thread(
+        return await in_thread(
             lambda: context_flaws(
                 order.project_root, order.dockerfile, pending, from_thread.check_cancelled
             )
@@ -101,21 +99,21 @@ class BuildContext:
 
     async def plan(self, order: ImageOrder) -> PlannedContext | Failure:
         """Look at everything that the tar would hold, and read nothing of it."""
-        return await _in_thread(lambda: self._planned(order))
+        return await in_thread(lambda: self._planned(order))
 
     async def pack(self, planned: PlannedContext) -> PackedContext | Failure:
         """Write the tar, complete before any engine sees a byte.
 
         A read error while sending would look like an engine that is down (status 900, measured).
         """
-        return await _in_thread(lambda: self._packed(planned.root, planned.plan))
+        return await in_thread(lambda: self._packed(planned.root, planned.plan))
 
     async def small_leak(self, planned: PlannedContext) -> Failure | None:
         """The failure of the first small file that holds a secret, of a context that is not packed.
 
         A password may be known today that was not when the context was packed.
         """
-        return await _in_thread(lambda: self._leak(planned.root, planned.plan, limit=_SMALL))
+        return await in_thread(lambda: self._leak(planned.root, planned.plan, limit=_SMALL))
 
     def _planned(self, order: ImageOrder) -> PlannedContext | Failure:
         root = order.project_root
@@ -162,11 +160,6 @@ class BuildContext:
         except OSError as error:
             return read_failure(error)
         return None
-
-
-async def _in_thread(work: Callable[[], _T]) -> _T:
-    # A limiter of its own: the default one is the host's.
-    return await to_thread.run_sync(work, limiter=CapacityLimiter(1))
 
 
 def summarise(plan: ContextPlan) -> ContextSummary:

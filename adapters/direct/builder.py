@@ -1,12 +1,9 @@
 """The builder that needs no engine: fits `ports.Engine`, and names its images by their recipes."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
-
-from anyio import CapacityLimiter, to_thread
 
 from deployer.adapters.context.plan import context_failure
 from deployer.adapters.direct.ahead import Ahead
@@ -27,14 +24,13 @@ from deployer.adapters.http.client import Http
 from deployer.adapters.leaks import Leaks
 from deployer.adapters.registry.errors import registry_failure
 from deployer.adapters.text import clean
+from deployer.adapters.threads import in_thread
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
 from deployer.model import Image, Login
 from deployer.names import Digest, ImageId, ImageRef, parse_image_id
 from deployer.ports import Clock, Destination, Emit, EngineInfo, ImageOrder
 from deployer.states.flow import State
-
-_T = TypeVar("_T")
 
 
 class DirectBuilder:
@@ -67,20 +63,20 @@ class DirectBuilder:
 
     async def qualifies(self, order: ImageOrder) -> Failure | None:
         """Why the Dockerfile needs an engine, as far as it tells by itself; None: it does not."""
-        found = await _in_thread(lambda: read_program(order))
+        found = await in_thread(lambda: read_program(order))
         return found if isinstance(found, Failure) else None
 
     async def foresee(
         self, order: ImageOrder, pending: frozenset[str], emit: Emit
     ) -> Failure | None:
         """Why an engine is needed, with the base image and the sources looked at."""
-        program = await _in_thread(lambda: read_program(order))
+        program = await in_thread(lambda: read_program(order))
         if isinstance(program, Failure):
             return program
         base = await self._bases.find(program.base, program.base_line, emit)
         if isinstance(base, Failure):
             return base
-        made = await _in_thread(lambda: drawn(order, program, base, pending))
+        made = await in_thread(lambda: drawn(order, program, base, pending))
         # A source that is missing is the survey's to report.
         if isinstance(made, Failure) and made.kind is Kind.NEEDS_ENGINE:
             return made
@@ -88,13 +84,13 @@ class DirectBuilder:
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         """Resolve the base, hash the layers, write the config. Success is the config's digest."""
-        program = await _in_thread(lambda: read_program(order))
+        program = await in_thread(lambda: read_program(order))
         if isinstance(program, Failure):
             return program
         base = await self._bases.find(program.base, program.base_line, emit)
         if isinstance(base, Failure):
             return base
-        made = await _in_thread(lambda: drawn(order, program, base))
+        made = await in_thread(lambda: drawn(order, program, base))
         if isinstance(made, Failure):
             return made
         assembly, warnings = made
@@ -123,7 +119,7 @@ class DirectBuilder:
 
     async def image_id(self, name: str) -> ImageId | Failure | None:
         """The id of the image that `name`'s recipe still gives; None where its sources changed."""
-        recipe = await _in_thread(lambda: self._cupboard.recipe(name))
+        recipe = await in_thread(lambda: self._cupboard.recipe(name))
         if recipe is None:
             return None
         members = tuple(layer.members for layer in recipe.layers)
@@ -139,7 +135,7 @@ class DirectBuilder:
         if target.registry != login.registry:
             cause = f"the login is for {login.registry}, not for {target.registry}"
             return registry_failure(Kind.REGISTRY_AUTH, cause)
-        recipe = await _in_thread(lambda: self._cupboard.recipe(local))
+        recipe = await in_thread(lambda: self._cupboard.recipe(local))
         if recipe is None:
             return registry_failure(Kind.IMAGE_NOT_LOCAL, f"there is no recipe for {local}")
         base = self._repository(recipe.base_registry, recipe.base_repository, None)
@@ -156,7 +152,7 @@ class DirectBuilder:
     async def forget(self, names: Sequence[str]) -> None:
         """Remove these recipes; what the registry has stays."""
         for name in names:
-            await _in_thread(partial(self._cupboard.forget_recipe, name))
+            await in_thread(partial(self._cupboard.forget_recipe, name))
 
     def _sender(
         self, root: Path, target: ImageRef, login: Login, base: Repository, emit: Emit
@@ -186,7 +182,7 @@ class DirectBuilder:
             config=config,
         )
         try:
-            await _in_thread(lambda: self._cupboard.keep_recipe(order.local_tag, recipe))
+            await in_thread(lambda: self._cupboard.keep_recipe(order.local_tag, recipe))
         except OSError as error:
             cause = clean(f"the image's recipe cannot be written: {error}")
             return Failure(phase=State.IMAGING, kind=Kind.STATE_IO, cause=cause)
@@ -201,8 +197,3 @@ class DirectBuilder:
 
 def _image_id(config: str) -> ImageId:
     return parse_image_id(f"sha256:{sha256(config.encode()).hexdigest()}")
-
-
-async def _in_thread(work: Callable[[], _T]) -> _T:
-    # A limiter of its own: the default one is the host's.
-    return await to_thread.run_sync(work, limiter=CapacityLimiter(1))

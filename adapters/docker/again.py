@@ -1,14 +1,12 @@
 """Nothing is done twice: an image that was built or pushed before is only looked for."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import TypeVar
 
 import aiodocker
-from anyio import CapacityLimiter, to_thread
 
 from deployer.adapters.context.build_context import PlannedContext
 from deployer.adapters.docker.client import (
@@ -21,12 +19,11 @@ from deployer.adapters.docker.client import (
 from deployer.adapters.docker.known_images import KnownImages
 from deployer.adapters.leaks import Leaks
 from deployer.adapters.stamp import unsettled_seconds
+from deployer.adapters.threads import in_thread
 from deployer.failures import Failure
 from deployer.model import Image, Login
 from deployer.names import Digest, ImageId, ImageRef
 from deployer.ports import Registry
-
-_T = TypeVar("_T")
 
 
 class Again:
@@ -55,7 +52,7 @@ class Again:
         bases = _whole(self._bases)
         if bases is None:
             return None
-        known = await _in_thread(partial(self._images.built, self.planned, bases))
+        known = await in_thread(partial(self._images.built, self.planned, bases))
         return None if known is None else await self._tagged(engine, known, tag)
 
     async def keep(self, engine: aiodocker.Docker, image: ImageId) -> None:
@@ -64,7 +61,7 @@ class Again:
         # One that was not there has been pulled by the build itself.
         if before is None or bases is None or not all(map(_same, before, bases)):
             return
-        await _in_thread(partial(self._images.keep_built, self.planned, bases, image))
+        await in_thread(partial(self._images.keep_built, self.planned, bases, image))
 
     async def _base_ids(self, engine: aiodocker.Docker) -> Sequence[ImageId | None] | None:
         names = self.planned.plan.base_images
@@ -108,14 +105,14 @@ class Before:
 
         The registry's own digest says that it is named. Whatever else it says is left to a push.
         """
-        known = await _in_thread(partial(self.images.pushed, image, target))
+        known = await in_thread(partial(self.images.pushed, image, target))
         if known is None or isinstance(await self.registry.retag(target, known, login), Failure):
             return None
         return known
 
     async def keep(self, image: ImageId, target: ImageRef, digest: Digest) -> None:
         """Remember a push."""
-        await _in_thread(partial(self.images.keep_pushed, image, target, digest))
+        await in_thread(partial(self.images.keep_pushed, image, target, digest))
 
 
 def _whole(bases: Sequence[ImageId | None] | None) -> list[ImageId] | None:
@@ -126,8 +123,3 @@ def _whole(bases: Sequence[ImageId | None] | None) -> list[ImageId] | None:
 
 def _same(before: ImageId | None, after: ImageId) -> bool:
     return before in (None, after)
-
-
-async def _in_thread(work: Callable[[], _T]) -> _T:
-    # A limiter of its own: the default one is the host's.
-    return await to_thread.run_sync(work, limiter=CapacityLimiter(1))
