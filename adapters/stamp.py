@@ -33,7 +33,7 @@ class Stamp(NamedTuple):
 
     def is_settled(self) -> bool:
         """Whether a further change would be seen; by the system's clock, which stamps files, too."""
-        return time.time_ns() > self.ctime + _TICK
+        return time.time_ns() / 1e9 > settled_at(self.ctime)
 
 
 def settled_at(changed: int) -> float:

@@ -12,7 +12,7 @@ from deployer.adapters.direct.base import Bases
 from deployer.adapters.direct.blobs import has
 from deployer.adapters.direct.blueprint import drawn, read_program
 from deployer.adapters.direct.instructions import Program
-from deployer.adapters.direct.layers import Layers
+from deployer.adapters.direct.layers import AT_ONCE, Layers
 from deployer.adapters.direct.sender import Sender
 from deployer.adapters.direct.values import Base, Member
 from deployer.adapters.text import clean
@@ -22,7 +22,6 @@ from deployer.ports import Emit, ImageOrder
 
 # A cargo with nothing to do is over in 50 ms (measured): there is nothing to hide behind it.
 _NOT_BEFORE: Final = 0.2  # seconds
-_AT_ONCE: Final = 2  # layers that are read: more would wait for the disk
 _TARGET: Final = "target/"
 
 # The way into the tenant's repository, with this base below the image; None: not yet, or not at all.
@@ -56,14 +55,14 @@ class Ahead:
     ) -> None:
         """`pending`: the paths that cargo will make, relative to the project."""
         self._order = order
-        self._pending = set(pending)
+        self._pending = pending
         self._bases = bases
         self._layers = layers
         self._opened = opened
         self._emit = emit
         self._built: set[str] = set()
         self._begun: set[tuple[Member, ...]] = set()
-        self._threads = CapacityLimiter(_AT_ONCE)
+        self._threads = CapacityLimiter(AT_ONCE)
         self._changed = anyio.Event()
         self._started = self._finishing = False
         self._scope = anyio.CancelScope()
@@ -87,7 +86,6 @@ class Ahead:
         root = self._order.project_root
         if path.is_relative_to(root):
             self._built.add(path.relative_to(root).as_posix())
-            self._pending -= self._built
             self._wake()
 
     async def finish(self) -> None:
@@ -135,7 +133,7 @@ class Ahead:
 
     async def _complete(self, begun: _Drawing) -> list[tuple[Member, ...]]:
         """The layers that were not begun, and whose files are all there."""
-        pending = frozenset(self._pending)
+        pending = self._pending - self._built
         made = await to_thread.run_sync(
             drawn, self._order, begun.program, begun.base, pending, limiter=self._threads
         )

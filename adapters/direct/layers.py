@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +18,11 @@ from deployer.adapters.direct.layer_tar import hashed, tar_size
 from deployer.adapters.direct.values import Layer, Member
 from deployer.adapters.leaks import Leaks
 from deployer.adapters.stamp import unsettled_seconds
+from deployer.adapters.threads import in_thread
 from deployer.failures import Failure, Kind
 from deployer.ports import Clock
 
-_AT_ONCE: Final = 2  # layers that are hashed: more would wait for the disk
+AT_ONCE: Final = 2  # layers that are hashed: more would wait for the disk
 _SMALL: Final = 1 << 20  # bytes
 
 
@@ -38,7 +40,7 @@ class Layers:
         self, root: Path, layers: Sequence[tuple[Member, ...]]
     ) -> tuple[Layer, ...] | Failure:
         """The layers with these members, in their order; the first failure where there is one."""
-        limiter = CapacityLimiter(_AT_ONCE)
+        limiter = CapacityLimiter(AT_ONCE)
         found: dict[int, Layer | Failure] = {}
 
         async def one(place: int, members: tuple[Member, ...]) -> None:
@@ -67,7 +69,7 @@ class Layers:
     async def settle(self, root: Path, members: tuple[Member, ...]) -> None:
         """Wait until what is read of these files may be remembered: a tick after their last change."""
         with suppress(OSError):  # the one that reads tells it
-            _, newest = await to_thread.run_sync(fingerprint, root, members)
+            _, newest = await in_thread(partial(fingerprint, root, members))
             await self._clock.sleep(unsettled_seconds(newest, self._clock.wall()))
 
     def _layer(self, root: Path, members: tuple[Member, ...]) -> Layer | Failure:
