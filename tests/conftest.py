@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+import signal
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +25,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[EVIDENCE] = Evidence()
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # Under nohup the programs that tests start would ignore HUP, too; one that is handled here
+        # is no longer ignored behind exec.
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture
