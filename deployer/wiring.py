@@ -9,6 +9,7 @@ from deployer.adapters.context.build_context import BuildContext
 from deployer.adapters.database import DatabaseHost
 from deployer.adapters.direct.builder import DirectBuilder
 from deployer.adapters.direct.cupboard import Cupboard
+from deployer.adapters.direct.layers import Layers
 from deployer.adapters.docker.known_images import KnownImages
 from deployer.adapters.docker.late import LateEngine
 from deployer.adapters.git import Git
@@ -96,15 +97,22 @@ def _docker(settings: Settings, context: BuildContext, leaks: Leaks, registry: R
     # aiodocker takes 0.2 s.
     from deployer.adapters.docker.again import Before  # noqa: PLC0415
     from deployer.adapters.docker.engine import Docker  # noqa: PLC0415
+    from deployer.adapters.docker.loading import Workshop  # noqa: PLC0415
 
-    images = KnownImages(
-        settings.state_dir / IMAGES, trust_fingerprints=settings.trust_fingerprints
-    )
+    folder, trusts = settings.state_dir / IMAGES, settings.trust_fingerprints
+    images = KnownImages(folder, trust_fingerprints=trusts)
+    cupboard = Cupboard(folder, trust_fingerprints=trusts)
     return Docker(
         context=context,
         endpoint=settings.docker_host,
         leaks=leaks,
         before=Before(images, registry),
+        workshop=Workshop(
+            cupboard=cupboard,
+            layers=Layers(cupboard, SystemClock(), leaks),
+            images=images,
+            leaks=leaks,
+        ),
     )
 
 

@@ -6,12 +6,13 @@ import tarfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO, Final
+from typing import IO, Final, cast
 
 from deployer.adapters.direct.image_tree import DIRECTORY, LINK, OTHER, with_layer
 from deployer.adapters.direct.values import RefusedError
 
 _PIECE: Final = 256 * 1024  # bytes
+_GZIP: Final = b"\x1f\x8b"
 _TEXT_MAX: Final = 1 << 20  # bytes of /etc/passwd that are kept
 _BROKEN: Final[tuple[type[Exception], ...]] = (
     tarfile.TarError,
@@ -35,8 +36,8 @@ class Listing:
 class _Hashing:
     """The plain tar as it is read."""
 
-    def __init__(self, file: gzip.GzipFile) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = _plain(file)
         self.digest = hashlib.sha256()
         self.size = 0
 
@@ -48,11 +49,14 @@ class _Hashing:
 
 
 def list_layers(files: Sequence[IO[bytes]], diff_ids: Sequence[str]) -> Listing:
-    """List gzipped layers, the lowest first. Raises RefusedError for one that is not as named."""
+    """List layers, gzipped or plain, the lowest first.
+
+    Raises RefusedError for one that is not as named.
+    """
     listing = Listing()
     for file, diff_id in zip(files, diff_ids, strict=True):
         try:
-            plain = _Hashing(gzip.GzipFile(fileobj=file, mode="rb"))
+            plain = _Hashing(file)
             entries = _entries(plain, listing)
             while plain.read():
                 pass  # what follows the tar's end belongs to the digest
@@ -63,6 +67,12 @@ def list_layers(files: Sequence[IO[bytes]], diff_ids: Sequence[str]) -> Listing:
         listing.kinds = with_layer(listing.kinds, entries)
         listing.size += plain.size
     return listing
+
+
+def _plain(file: IO[bytes]) -> IO[bytes]:
+    begins = file.read(len(_GZIP))
+    file.seek(0)
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if begins == _GZIP else file
 
 
 def _entries(plain: _Hashing, listing: Listing) -> list[tuple[str, str]]:

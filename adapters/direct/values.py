@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import NewType
 
+import msgspec
+
 from deployer.adapters.context.project_tree import Node
 from deployer.failures import Failure, Kind
 from deployer.states.flow import State
@@ -71,6 +73,11 @@ class Base:
     tree: dict[str, str]  # path -> "d", "l" (a link) or "f" (anything else)
     passwd: str = ""  # /etc/passwd
     group: str = ""  # /etc/group
+
+    @property
+    def diff_ids(self) -> tuple[DiffId, ...]:
+        """Its layers, the lowest first."""
+        return tuple(msgspec.json.decode(self.config)["rootfs"]["diff_ids"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from deployer.states.flow import State
 # A name goes into the path of a URL: `x/../../containers/prune?a=` called that (measured).
 LOCAL_NAME: Final = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9\[][A-Za-z0-9._:@/\[\]-]*")
 PLATFORM: Final = ("linux", "amd64")  # what Fly machines run
-_CALL_SECONDS: Final = 30.0  # inspect, tag, remove: they move nothing
+CALL_SECONDS: Final = 30.0  # inspect, tag, remove: they move nothing
 _CLOSE_SECONDS: Final = 5.0
 _NO_CONNECTION: Final = 900  # aiodocker's own status
 
@@ -155,7 +155,7 @@ class LocalImage:
 async def inspected(engine: aiodocker.Docker, name: str) -> LocalImage | None:
     """The image behind a local name or id; None when there is none. Raises CLIENT_ERRORS."""
     try:
-        with anyio.fail_after(_CALL_SECONDS):
+        with anyio.fail_after(CALL_SECONDS):
             found = await engine.images.inspect(name)
     except aiodocker.DockerError as error:
         if error.status == HTTPStatus.NOT_FOUND:
@@ -171,6 +171,18 @@ async def inspected(engine: aiodocker.Docker, name: str) -> LocalImage | None:
     )
 
 
+async def diff_ids(engine: aiodocker.Docker, name: str) -> tuple[str, ...]:
+    """The layers of a local image, the lowest first; none when it is gone. Raises CLIENT_ERRORS."""
+    try:
+        with anyio.fail_after(CALL_SECONDS):
+            found = await engine.images.inspect(name)
+    except aiodocker.DockerError as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            return ()
+        raise
+    return tuple(str(each) for each in found["RootFS"].get("Layers") or ())
+
+
 def _is_index(descriptor: object) -> bool:
     """What an engine with containerd's store says of an image; others say nothing of the kind."""
     match descriptor:
@@ -181,21 +193,21 @@ def _is_index(descriptor: object) -> bool:
 
 async def described(engine: aiodocker.Docker, name: str) -> bytes:
     """Configuration and history of an image, as the engine tells them. Raises CLIENT_ERRORS."""
-    with anyio.fail_after(_CALL_SECONDS):
+    with anyio.fail_after(CALL_SECONDS):
         told = (await engine.images.inspect(name), await engine.images.history(name))
     return json.dumps(told, ensure_ascii=False).encode()
 
 
 async def tag(engine: aiodocker.Docker, name: str, target: ImageRef) -> None:
     """Give a local image the name `target`, too. Raises CLIENT_ERRORS."""
-    with anyio.fail_after(_CALL_SECONDS):
+    with anyio.fail_after(CALL_SECONDS):
         await engine.images.tag(name, target.name, tag=target.tag)
 
 
 async def tag_locally(engine: aiodocker.Docker, name: str, kept: str) -> None:
     """Give a local image the name `kept`, too. Raises CLIENT_ERRORS."""
     repository, _, label = kept.rpartition(":")
-    with anyio.fail_after(_CALL_SECONDS):
+    with anyio.fail_after(CALL_SECONDS):
         await engine.images.tag(name, repository, tag=label)
 
 
@@ -210,7 +222,7 @@ async def retain(engine: aiodocker.Docker, name: str, kept: str) -> None:
 
 async def remove(engine: aiodocker.Docker, name: str) -> None:
     """Take a name off its image, and the image away with its last one. Raises CLIENT_ERRORS."""
-    with anyio.fail_after(_CALL_SECONDS):
+    with anyio.fail_after(CALL_SECONDS):
         await engine.images.delete(name)
 
 

@@ -23,6 +23,7 @@ from deployer.adapters.docker.client import (
     retain,
     shown_endpoint,
 )
+from deployer.adapters.docker.loading import Loading, Workshop
 from deployer.adapters.docker.messages import push_failure
 from deployer.adapters.docker.push import Push
 from deployer.adapters.docker.streams import Teller
@@ -58,16 +59,19 @@ class Docker:
         patience: Patience | None = None,
         leaks: Leaks | None = None,
         before: Before | None = None,
+        workshop: Workshop | None = None,
     ) -> None:
         """Talk to `endpoint` (unix://…, tcp://…); None: where DOCKER_HOST or a context points.
 
         `leaks`: what no image may tell. `before`: what need not be done again; None: do everything.
+        `workshop`: what makes layers for the engine to load; None: it builds everything itself.
         """
         self._context = context
         self._endpoint = endpoint
         self._patience = patience or Patience()
         self._leaks = leaks or Leaks()
         self._before = before
+        self._workshop = workshop
 
     async def ping(self) -> EngineInfo | Failure:
         """Who answers at the engine's address. Its failures belong to Imaging."""
@@ -88,20 +92,38 @@ class Docker:
         for warning in planned.summary.warnings:
             emit(Warned(text=warning))
         if self._before is None:
-            return await self._built(planned, order.local_tag, emit)
+            return await self._made(planned, order, emit)
         again = Again(self._before.images, planned, self._leaks)
         found = await self._operate(partial(again.found, tag=order.local_tag), _build_trouble)
         if not isinstance(found, Image):  # whatever is wrong, a build says it better
-            return await self._built_and_known(again, order.local_tag, emit)
+            return await self._made_and_known(again, order, emit)
         emit(OutputLine(source="engine", text=f"{found.image_id}: nothing changed since"))
         return await self._context.small_leak(planned) or found
 
-    async def _built_and_known(self, again: Again, tag: str, emit: Emit) -> Image | Failure:
+    async def _made_and_known(
+        self, again: Again, order: ImageOrder, emit: Emit
+    ) -> Image | Failure:
         await anyio.sleep(again.unsettled_seconds())
-        image = await self._built(again.planned, tag, emit)
+        image = await self._made(again.planned, order, emit)
         if isinstance(image, Image):
             await self._operate(partial(again.keep, image=image.image_id), _build_trouble)
         return image
+
+    async def _made(
+        self, planned: PlannedContext, order: ImageOrder, emit: Emit
+    ) -> Image | Failure:
+        loaded = await self._loaded(self._workshop, order, emit) if self._workshop else None
+        return loaded or await self._built(planned, order.local_tag, emit)
+
+    async def _loaded(
+        self, workshop: Workshop, order: ImageOrder, emit: Emit
+    ) -> Image | Failure | None:
+        teller = Teller(emit, anyio.current_time)
+        loading = Loading(workshop, order, teller, self._patience.build)
+        found = await self._operate(loading.run, _build_trouble)
+        if isinstance(found, Failure) and found.kind not in (Kind.ENGINE_SILENT, Kind.ENGINE_DIED):
+            return None  # whatever is wrong, a build says it better
+        return found
 
     async def _built(self, planned: PlannedContext, tag: str, emit: Emit) -> Image | Failure:
         packed = await self._context.pack(planned)

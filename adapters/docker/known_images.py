@@ -26,15 +26,19 @@ class KnownImages(Facts):
 
     def built(self, planned: PlannedContext, bases: Sequence[ImageId]) -> ImageId | None:
         """What an engine made of this context on top of these base images."""
-        found = self._get("built", _key(planned, bases), str) if self._trusts else None
-        try:
-            return parse_image_id(found or "")
-        except InvalidNameError:
-            return None
+        return _image_id(self._get("built", _key(planned, bases), str)) if self._trusts else None
 
     def keep_built(self, planned: PlannedContext, bases: Sequence[ImageId], image: ImageId) -> None:
         """Remember it."""
         self._put("built", _key(planned, bases), image)
+
+    def loaded(self, root: Path) -> ImageId | None:
+        """The last image that an engine was given for this project."""
+        return _image_id(self._get("loaded", str(root), str))
+
+    def keep_loaded(self, root: Path, image: ImageId) -> None:
+        """Remember it."""
+        self._put("loaded", str(root), image)
 
     def pushed(self, image: ImageId, target: ImageRef) -> Digest | None:
         """The manifest that this image became in the target's repository."""
@@ -46,6 +50,13 @@ class KnownImages(Facts):
     def keep_pushed(self, image: ImageId, target: ImageRef, digest: Digest) -> None:
         """Remember it."""
         self._put("pushed", _place(image, target), digest)
+
+
+def _image_id(found: str | None) -> ImageId | None:
+    try:
+        return parse_image_id(found or "")
+    except InvalidNameError:
+        return None
 
 
 def _key(planned: PlannedContext, bases: Sequence[ImageId]) -> str:
