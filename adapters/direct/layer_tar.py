@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from deployer.adapters.context.tar import ChangedError, UnreadableError, opened
 from deployer.adapters.direct.values import DiffId, Member
 
 _PIECE: Final = 1 << 20  # bytes
+_GATHERED: Final = 512 * 1024  # bytes; a thread's hop costs 0.1 ms (measured)
 _BLOCK: Final = 512
 _END: Final = bytes(2 * _BLOCK)
 _TYPES: Final = {Node.DIRECTORY: tarfile.DIRTYPE, Node.LINK: tarfile.SYMTYPE}
@@ -44,6 +45,20 @@ def header(member: Member) -> bytes:
     info.mode, info.uid, info.gid = member.mode, member.uid, member.gid
     info.size, info.linkname = member.size, member.target
     return info.tobuf(tarfile.PAX_FORMAT)
+
+
+def gathered(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
+    """Small pieces joined: headers and short files are not worth a call each."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= _GATHERED:
+            yield b"".join(waiting) if len(waiting) > 1 else piece
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 def tar_size(members: Sequence[Member]) -> int:

@@ -1,7 +1,7 @@
 """Layers on their way: read, hashed, compressed and handed on in one pass, in a thread."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from deployer.adapters.context.tar import ChangedError, UnreadableError
 from deployer.adapters.direct.codec import Codec
 from deployer.adapters.direct.fingerprint import fingerprint
-from deployer.adapters.direct.layer_tar import layer_pieces
+from deployer.adapters.direct.layer_tar import gathered, layer_pieces
 from deployer.adapters.direct.values import Layer
 
-_PIECE: Final = 512 * 1024  # bytes; a thread's hop costs 0.1 ms (measured)
 _AHEAD: Final = 2  # pieces that wait for the network
 
 Sink = Callable[[bytes], None]
@@ -53,7 +52,7 @@ def pack(root: Path, layer: Layer, codec: Codec, packed: Packed, sink: Sink, ski
             sink(piece[passed:])
 
     pieces = layer_pieces(root, layer.members, from_thread.check_cancelled)
-    for piece in _gathered(pieces):
+    for piece in gathered(pieces):
         if not known:
             plain.update(piece)
         packed.read += len(piece)
@@ -100,17 +99,3 @@ async def packing(
         with receive:
             yield packed, receive
         group.cancel_scope.cancel()
-
-
-def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Small pieces joined: headers and short files are not worth a call each."""
-    waiting: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        waiting.append(piece)
-        size += len(piece)
-        if size >= _PIECE:
-            yield b"".join(waiting) if len(waiting) > 1 else piece
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)

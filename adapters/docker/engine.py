@@ -100,9 +100,7 @@ class Docker:
         emit(OutputLine(source="engine", text=f"{found.image_id}: nothing changed since"))
         return await self._context.small_leak(planned) or found
 
-    async def _made_and_known(
-        self, again: Again, order: ImageOrder, emit: Emit
-    ) -> Image | Failure:
+    async def _made_and_known(self, again: Again, order: ImageOrder, emit: Emit) -> Image | Failure:
         await anyio.sleep(again.unsettled_seconds())
         image = await self._made(again.planned, order, emit)
         if isinstance(image, Image):

@@ -6,7 +6,8 @@ nothing is unpacked twice. What does not fit, or is refused, is left to a build.
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,7 @@ from deployer.adapters.context.tar import ChangedError, UnreadableError
 from deployer.adapters.direct.assembly import Assembly, image_config
 from deployer.adapters.direct.blueprint import drawn, read_program
 from deployer.adapters.direct.cupboard import Cupboard
+from deployer.adapters.direct.layer_tar import gathered
 from deployer.adapters.direct.layers import Layers
 from deployer.adapters.direct.saved import read_saved
 from deployer.adapters.direct.values import Base, Layer, RefusedError
@@ -58,9 +60,7 @@ class Workshop:
 class Loading:
     """One image on its way to one engine."""
 
-    def __init__(
-        self, workshop: Workshop, order: ImageOrder, teller: Teller, idle: float
-    ) -> None:
+    def __init__(self, workshop: Workshop, order: ImageOrder, teller: Teller, idle: float) -> None:
         """Make what `order` wants; `idle` is how long the engine may be silent, in seconds."""
         self._shop = workshop
         self._order = order
@@ -177,16 +177,18 @@ class _Upload:
         self._alive = alive
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        pieces = self._archive.pieces(from_thread.check_cancelled)
         thread, sent = CapacityLimiter(1), 0
-        try:
-            while piece := await to_thread.run_sync(next, pieces, b"", limiter=thread):
+        with closing(gathered(self._archive.pieces(from_thread.check_cancelled))) as pieces:
+            while (piece := await to_thread.run_sync(self._next, pieces, limiter=thread)) != b"":
                 yield piece
                 self._alive()
                 sent = min(sent + len(piece), self._archive.size)
-                self._teller.progress(
-                    Progress(what="upload", done=sent, total=self._archive.size, unit="bytes")
-                )
+                told = Progress(what="upload", done=sent, total=self._archive.size, unit="bytes")
+                self._teller.progress(told)
+
+    def _next(self, pieces: Iterator[bytes]) -> bytes:
+        try:
+            return next(pieces, b"")
         except (ChangedError, UnreadableError) as error:
             self.error = error  # aiohttp would call it a broken connection
             raise
@@ -195,4 +197,6 @@ class _Upload:
 def _shared(ours: Sequence[str], theirs: Sequence[str]) -> int:
     """How many layers, from the lowest up, are the same in both."""
     pairs = enumerate(zip(ours, theirs, strict=False))
-    return next((place for place, (one, other) in pairs if one != other), min(len(ours), len(theirs)))
+    return next(
+        (place for place, (one, other) in pairs if one != other), min(len(ours), len(theirs))
+    )

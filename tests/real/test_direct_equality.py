@@ -5,7 +5,7 @@ import io
 import json
 import tarfile
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +14,18 @@ import anyio
 import pytest
 
 from deployer.adapters.clock import SystemClock
-from deployer.adapters.context.build_context import PackedContext
+from deployer.adapters.context.build_context import BuildContext, PackedContext
 from deployer.adapters.direct.builder import DirectBuilder
 from deployer.adapters.direct.cupboard import Cupboard
+from deployer.adapters.direct.layers import Layers
+from deployer.adapters.docker.engine import Docker
+from deployer.adapters.docker.known_images import KnownImages
+from deployer.adapters.docker.loading import Workshop
 from deployer.adapters.http.client import Http
+from deployer.adapters.leaks import Leaks
 from deployer.failures import Failure, Kind
 from deployer.model import Image, Login, Secret
-from deployer.names import ImageRef
+from deployer.names import ImageId, ImageRef
 from deployer.ports import ImageOrder
 from deployer.sandbox.up import Sandbox
 from tests.fakes.contexts import packed_context
@@ -292,6 +297,22 @@ async def _by_engine(bench: Bench, order: ImageOrder, *, buildkit: bool) -> Foun
         return await bench.found(order.local_tag)
 
 
+async def _loaded(bench: Bench, order: ImageOrder, name: str, folder: Path) -> ImageId:
+    """The image that the engine has after loading our layers: an id says what is in it."""
+    images = KnownImages(folder)
+    cupboard, leaks = Cupboard(folder), Leaks()
+    workshop = Workshop(
+        cupboard=cupboard,
+        layers=Layers(cupboard, SystemClock(), leaks),
+        images=images,
+        leaks=leaks,
+    )
+    docker = Docker(context=BuildContext(), endpoint=bench.sandbox.engine, workshop=workshop)
+    image = await docker.build(replace(order, local_tag=name), lambda _: None)
+    assert isinstance(image, Image), image
+    return image.image_id
+
+
 def _builders(case: str) -> list[str]:
     named = {line.removeprefix("#") for line in case.splitlines() if line.startswith("#")}
     return [each for each in (CLASSIC, BUILDKIT) if each in named] or [CLASSIC, BUILDKIT]
@@ -315,6 +336,7 @@ async def test_all_builders_make_the_same_image(
         login = Login(registry=registry, username="x", password=Secret("y"))
         pushed = await builder.push(order.local_tag, target, login, lambda _: None)
     assert isinstance(pushed, str), pushed
+    assert await _loaded(bench, order, f"loaded:{number}", tmp_path) == image.image_id
     said = await bench.call("POST", f"/images/create?fromImage={target.name}&tag={target.tag}")
     assert b"error" not in said, said
     ours = await bench.found(str(target))

@@ -3,19 +3,24 @@
 import os
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from deployer.adapters.clock import SystemClock
 from deployer.adapters.context.build_context import BuildContext
+from deployer.adapters.direct.cupboard import Cupboard
+from deployer.adapters.direct.layers import Layers
 from deployer.adapters.docker.again import Before
 from deployer.adapters.docker.engine import Docker
 from deployer.adapters.docker.known_images import KnownImages
+from deployer.adapters.docker.loading import Workshop
 from deployer.adapters.http.client import Http
 from deployer.adapters.leaks import Leaks
 from deployer.adapters.registry.client import Registry
-from deployer.failures import Failure
+from deployer.failures import Failure, Kind
 from deployer.model import Image, Login, Secret
 from deployer.names import Digest, ImageRef
 from deployer.ports import ImageOrder
@@ -46,13 +51,16 @@ class Bench:
         return ImageRef(self.registry.address, repository or self.repository, f"t{self.runs}")
 
     async def build(self) -> Image:
+        image = await self.tried()
+        assert isinstance(image, Image), image
+        return image
+
+    async def tried(self) -> Image | Failure:
         self.runs += 1
         order = ImageOrder(
             project_root=self.project, dockerfile=Path("Dockerfile"), local_tag=self.local
         )
-        image = await self.docker.build(order, lambda _: None)
-        assert isinstance(image, Image), image
-        return image
+        return await self.docker.build(order, lambda _: None)
 
     async def push(self, repository: str | None = None) -> Digest:
         address = self.registry.address
@@ -62,8 +70,11 @@ class Bench:
         return digest
 
 
-@pytest.fixture
-async def bench(engine: str, registry: str, tmp_path: Path) -> AsyncIterator[Bench]:
+@asynccontextmanager
+async def benched(
+    engine: str, registry: str, tmp_path: Path, *, loads: bool
+) -> AsyncIterator[Bench]:
+    """Without `loads` the engine builds everything itself."""
     project = tmp_path / "project"
     (project / "services").mkdir(parents=True)
     (project / "services/a.yaml").write_text("a: 1")
@@ -77,16 +88,32 @@ async def bench(engine: str, registry: str, tmp_path: Path) -> AsyncIterator[Ben
     ):
         # With a secret to look for, the image's history is asked as well.
         leaks = Leaks([Secret("correct-horse-battery")])
+        images, cupboard = KnownImages(tmp_path / "images"), Cupboard(tmp_path / "images")
+        layers = Layers(cupboard, SystemClock(), leaks)
+        workshop = Workshop(cupboard=cupboard, layers=layers, images=images, leaks=leaks)
         docker = Docker(
             context=BuildContext(leaks=leaks),
             endpoint=at_engine.address,
             leaks=leaks,
-            before=Before(KnownImages(tmp_path / "images"), Registry(http)),
+            before=Before(images, Registry(http)),
+            workshop=workshop if loads else None,
         )
         here = Bench(project, docker, at_engine, at_registry, repository)
         yield here
         names = [f"{repository}:{run + 1}" for run in range(here.runs)]
         await docker.forget([*names, *(f"{at_registry.address}/{name}" for name in names)])
+
+
+@pytest.fixture
+async def bench(engine: str, registry: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with benched(engine, registry, tmp_path, loads=False) as here:
+        yield here
+
+
+@pytest.fixture
+async def loading(engine: str, registry: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with benched(engine, registry, tmp_path, loads=True) as here:
+        yield here
 
 
 def cleared(heard: Heard) -> None:
@@ -145,3 +172,78 @@ async def test_another_repository_gets_the_image_by_a_push(bench: Bench) -> None
 
     assert bench.engine.count("/push") == 1
     assert again == pushed
+
+
+# -- Where the Dockerfile is FROM, COPY and settings, the engine gets layers instead of a context.
+
+
+async def test_a_plain_dockerfile_is_loaded(loading: Bench) -> None:
+    image = await loading.build()
+
+    assert (loading.engine.count("/build"), loading.engine.count("/images/load")) == (0, 1)
+    assert await loading.docker.image_id(loading.local) == image.image_id
+
+
+async def test_layers_that_the_engine_has_are_not_loaded_again(loading: Bench) -> None:
+    first = await loading.build()
+    cleared(loading.engine)
+    (loading.project / "services/a.yaml").write_text("a: 2")
+
+    second = await loading.build()
+
+    assert second.image_id != first.image_id
+    assert loading.engine.count("/images/load") == 1
+    assert loading.engine.received < 100_000
+
+
+async def test_what_follows_a_changed_layer_is_not_pushed_again(loading: Bench) -> None:
+    lines = ["FROM debian:bookworm-slim", "COPY services/ /app/services/", "COPY app /app/bin/"]
+    (loading.project / "Dockerfile").write_text("\n".join(lines))
+    await loading.build()
+    await loading.push()
+    cleared(loading.registry)
+    (loading.project / "services/a.yaml").write_text("a: 2")
+
+    await loading.build()
+    await loading.push()
+
+    assert loading.registry.received < MEGABYTE
+
+
+async def test_an_engine_that_lost_the_layers_gets_them_again(loading: Bench) -> None:
+    first = await loading.build()
+    await loading.docker.forget([loading.local])
+    cleared(loading.engine)
+
+    second = await loading.build()
+
+    assert second.image_id == first.image_id
+    assert loading.engine.received > 5 * MEGABYTE
+
+
+async def test_what_needs_an_engine_is_built_by_it(loading: Bench) -> None:
+    (loading.project / "Dockerfile").write_text(f"{DOCKERFILE}ADD app /there\n")
+
+    await loading.build()
+
+    assert (loading.engine.count("/build"), loading.engine.count("/images/load")) == (1, 0)
+
+
+async def test_a_base_image_that_the_engine_lacks_is_left_to_it(loading: Bench) -> None:
+    (loading.project / "Dockerfile").write_text("FROM nobody/has-this:1\nCOPY app /app/\n")
+
+    failed = await loading.tried()
+
+    assert isinstance(failed, Failure)
+    assert failed.kind in (Kind.BASE_NOT_FOUND, Kind.BASE_UNREACHABLE)
+    assert loading.engine.count("/images/load") == 0
+
+
+async def test_a_secret_is_not_loaded_either(loading: Bench) -> None:
+    (loading.project / "services/a.yaml").write_text("password: correct-horse-battery")
+
+    failed = await loading.tried()
+
+    assert isinstance(failed, Failure)
+    assert failed.kind is Kind.SECRET_IN_IMAGE
+    assert (loading.engine.count("/build"), loading.engine.count("/images/load")) == (0, 0)

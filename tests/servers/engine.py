@@ -43,6 +43,8 @@ class StandIn:
             "Components": [{"Name": "Engine"}],
         }
     )
+    info: dict[str, object] = field(default_factory=dict)
+    load: "StandIn | None" = None  # how a load is answered; None: as a build is
     silent: bool = False
     port: int = 0
     asked: list[str] = field(default_factory=list)
@@ -107,6 +109,10 @@ async def _answer(stand_in: StandIn, stream: SocketStream, method: str, target: 
     path, _, query = target.partition("?")
     if path == "/version":
         return await _json(stream, 200, stand_in.version)
+    if path == "/info":
+        return await _json(stream, 200, stand_in.info)
+    if path == "/images/load":
+        return await _stream(stand_in.load or stand_in, stream)
     if path == "/build" or path.endswith("/push"):
         return await _stream(stand_in, stream)
     name = path.removeprefix("/images/")

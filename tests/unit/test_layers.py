@@ -34,7 +34,8 @@ ALLOWED = {
 # Outside libraries that have one home.
 HOMES = {
     "aiodocker": {
-        f"adapters/docker/{name}.py" for name in ("again", "build", "client", "engine", "push")
+        f"adapters/docker/{name}.py"
+        for name in ("again", "build", "client", "engine", "loading", "push")
     },
     "transitions": {"states/machine.py"},
     "httpx": {"adapters/http/client.py", "adapters/http/exchange.py"},
