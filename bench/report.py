@@ -43,6 +43,9 @@ ratio is the median of the pairs' ratios.
   where an engine sends all that stand below it in the Dockerfile as well.
 - Files whose inode, size and times did not change are not read, layers whose content did not change
   are not compressed, blobs that the registry has are not sent. `--no-cache` reads each file anew.
+- With an engine, too, the layers of FROM, COPY and settings are deployer's: loaded into the engine, not
+  built by it. The engine's own carry the time of the copy, so a push sends all again that follow a
+  changed one.
 - With an engine, an image whose sources and base images are unchanged is neither built nor pushed
   again: the engine gives it the new name, and the registry the new tag.
 
