@@ -13,13 +13,12 @@ from deployer.failures import Failure
 from deployer.handle import DeployHandle, in_background
 from deployer.model import Login, products
 from deployer.names import ImageRef, RunId
-from deployer.ports import Adapters, Ahead, Emit, Engine, Log
+from deployer.ports import Adapters, Ahead, Emit, Engine, Idle, Log
 from deployer.preflight import Preflight, doctor, preflight, scrubbed
 from deployer.result import DeployResult, result_of
 from deployer.run import Builder, DeployRequest, OnLock, Plan, Run, RunRecord, Settlement
 from deployer.states.authenticating import target_of
 from deployer.states.flow import State
-from deployer.states.idle import Idle
 from deployer.states.imaging import image_order, local_tag
 from deployer.states.world import World
 from deployer.telling import OnEvent, Teller, cleaned, logging_to
@@ -272,7 +271,7 @@ class Deployer:
 
     def _ahead(self, run: Run, login: Login | None, emit: Emit) -> Ahead:
         """Who works while cargo does; `login` is the preflight's, which a resume has not."""
-        if run.plan.builder is Builder.ENGINE or planning.resume_state(run) is not State.BUILDING:
+        if planning.resume_state(run) is not State.BUILDING:
             return Idle()
 
         async def destination() -> tuple[ImageRef, Login] | None:
@@ -284,7 +283,7 @@ class Deployer:
             return None if isinstance(target, Failure) else (target, found)
 
         pending = products(run.plan.crates)
-        return self._adapters.direct.ahead(image_order(run), pending, destination, emit)
+        return self._engine(run).ahead(image_order(run), pending, destination, emit)
 
     def _engine(self, run: Run) -> Engine:
         direct = run.plan.builder is Builder.DIRECT

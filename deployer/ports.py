@@ -111,11 +111,48 @@ class BuildContext(Protocol):
         """All that is wrong with it; `survey` tells the first."""
 
 
+class Ahead(Protocol):
+    """What is done for a run's image while cargo runs. No state rests on it."""
+
+    async def work(self) -> None:
+        """Do what can be done, until `finish` or `stop`. Fails never."""
+
+    def built(self, path: Path) -> None:
+        """Cargo has named this program."""
+
+    async def finish(self) -> None:
+        """Return when what was begun is over."""
+
+    def stop(self) -> None:
+        """Drop everything."""
+
+
+class Idle:
+    """Fits `Ahead`, and does nothing."""
+
+    async def work(self) -> None:
+        """Do nothing."""
+
+    def built(self, path: Path) -> None:
+        """Do nothing."""
+
+    async def finish(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
 class Engine(Protocol):
     """A Docker Engine, any vendor's."""
 
     async def ping(self) -> EngineInfo | Failure:
         """Who answers at the engine's address."""
+
+    def ahead(
+        self, order: ImageOrder, pending: frozenset[str], destination: Destination, emit: Emit
+    ) -> Ahead:
+        """Who does what can be done for `destination` while cargo makes the `pending` paths."""
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         """Build for linux/amd64. Success is the engine's own image id."""
@@ -141,29 +178,8 @@ class Engine(Protocol):
         """Remove these names, best effort; other names of the same image stay."""
 
 
-class Ahead(Protocol):
-    """What is done for a run's image while cargo runs. No state rests on it."""
-
-    async def work(self) -> None:
-        """Do what can be done, until `finish` or `stop`. Fails never."""
-
-    def built(self, path: Path) -> None:
-        """Cargo has named this program."""
-
-    async def finish(self) -> None:
-        """Return when what was begun is over."""
-
-    def stop(self) -> None:
-        """Drop everything."""
-
-
 class DirectBuilder(Engine, Protocol):
     """The builder that needs no engine."""
-
-    def ahead(
-        self, order: ImageOrder, pending: frozenset[str], destination: Destination, emit: Emit
-    ) -> Ahead:
-        """Who sends layers to `destination` while cargo makes the `pending` paths."""
 
     async def qualifies(self, order: ImageOrder) -> Failure | None:
         """Why the Dockerfile by itself needs an engine; None: it does not."""

@@ -1,15 +1,16 @@
 """The Docker Engine, any vendor's: build an image, push it, and take only proof for success."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiodocker
 import anyio
 
 from deployer.adapters.context.build_context import BuildContext, PlannedContext
+from deployer.adapters.docker.about import data_root, engine_info
 from deployer.adapters.docker.again import Again, Before
 from deployer.adapters.docker.build import Build
 from deployer.adapters.docker.client import (
@@ -33,7 +34,7 @@ from deployer.events import OutputLine, Warned
 from deployer.failures import Failure, Kind
 from deployer.model import Image, Login
 from deployer.names import Digest, ImageId, ImageRef
-from deployer.ports import Emit, EngineInfo, ImageOrder
+from deployer.ports import Ahead, Destination, Emit, EngineInfo, Idle, ImageOrder
 from deployer.states.flow import State
 
 _T = TypeVar("_T")
@@ -78,9 +79,19 @@ class Docker:
 
         async def ask(engine: aiodocker.Docker) -> EngineInfo:
             with anyio.fail_after(self._patience.ping):
-                return _engine_info(shown_endpoint(engine), await engine.version())
+                return engine_info(shown_endpoint(engine), await engine.version())
 
         return await self._operate(ask, _build_trouble)
+
+    def ahead(
+        self,
+        order: ImageOrder,  # noqa: ARG002
+        pending: frozenset[str],  # noqa: ARG002
+        destination: Destination,  # noqa: ARG002
+        emit: Emit,  # noqa: ARG002
+    ) -> Ahead:
+        """Nobody: the image comes when all of it is there."""
+        return Idle()
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         """Build for linux/amd64. Success is the engine's own image id, found under the tag."""
@@ -138,10 +149,7 @@ class Docker:
         async def ask(engine: aiodocker.Docker) -> Path | None:
             with anyio.fail_after(self._patience.ping):
                 told = await engine.system.info()
-            root = Path(str(told.get("DockerRootDir") or ""))
-            # Behind a socket of this machine; an engine in a virtual machine has its own disk.
-            is_here = shown_endpoint(engine).startswith("unix://") and root.is_absolute()
-            return root if is_here and await anyio.Path(root).is_dir() else None
+            return await data_root(shown_endpoint(engine), told)
 
         return await self._operate(ask, _build_trouble)
 
@@ -213,14 +221,3 @@ def _call_trouble(error: Exception) -> Failure:
     if said := engine_message(error):
         return push_failure(*said, moved=False)
     return client_failure(error, State.PUSHING, Kind.PUSH_ENGINE_DIED)
-
-
-def _engine_info(endpoint: str, version: Mapping[str, Any]) -> EngineInfo:
-    parts = [str(part["Name"]) for part in version.get("Components") or ()]
-    podman = next((name for name in parts if "podman" in name.lower()), None)
-    return EngineInfo(
-        endpoint=clean(endpoint),
-        version=clean(str(version["Version"])),
-        vendor=clean(podman or "Docker Engine"),
-        platform=clean(f"{version.get('Os', '')}/{version.get('Arch', '')}".strip("/")),
-    )

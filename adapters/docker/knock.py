@@ -33,16 +33,20 @@ _BY_ERRNO: Final = {
 }
 
 
-async def knock(endpoint: str | None) -> Failure | None:
-    """Why no engine can answer at `endpoint`; None: one may, or only its client can tell."""
+async def knock(endpoint: str | None) -> Failure | str | None:
+    """The socket behind `endpoint`, if somebody listens; the failure, if nobody does.
+
+    None: only the engine's client can tell.
+    """
     place = endpoint or await anyio.to_thread.run_sync(_usual_place)
     if place is None:
         return Failure(phase=State.IMAGING, kind=Kind.ENGINE_DOWN, cause=NOT_FOUND)
     if not place.startswith(_UNIX):
         return None
+    socket = place.removeprefix(_UNIX)
     try:
-        async with await anyio.connect_unix(place.removeprefix(_UNIX)):
-            return None
+        async with await anyio.connect_unix(socket):
+            return socket
     except OSError as error:
         kind, cause = unanswered(place, error)
         return Failure(phase=State.IMAGING, kind=kind, cause=clean(cause))

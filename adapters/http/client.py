@@ -56,6 +56,11 @@ class Http:
         self._kept_connections = kept_connections
         self._clients: dict[str, httpx.AsyncClient] = {}  # by scheme
 
+    @classmethod
+    def at_socket(cls, path: str) -> "Http":
+        """A client whose every request goes to a socket of this machine, whatever its URL names."""
+        return cls(transport=httpx.AsyncHTTPTransport(uds=path))
+
     def keeping(self, connections: int) -> "Http":
         """Another client, with the same trust, for requests that may all be repeated."""
         other = Http(transport=self._transport, kept_connections=connections)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from deployer.adapters.direct.ahead import Ahead
-from deployer.states.idle import Idle
+from deployer.ports import Idle
 from tests.crash.border_cases import table
 from tests.crash.borders import Case, tried
 from tests.servers.skipping import BACKEND, wait_for_threads

@@ -29,6 +29,7 @@ from deployer.ports import (
     Destination,
     Emit,
     EngineInfo,
+    Idle,
     ImageOrder,
     Surroundings,
     nobody,
@@ -213,6 +214,11 @@ class Engine:
 
     async def data_root(self) -> Path | Failure | None:
         return await self.of._called("data_root")
+
+    def ahead(
+        self, order: ImageOrder, pending: frozenset[str], destination: Destination, emit: Emit
+    ) -> Ahead:
+        return Idle()
 
     async def build(self, order: ImageOrder, emit: Emit) -> Image | Failure:
         failure = await self.of._called("image")

@@ -24,10 +24,9 @@ from deployer.events import Transient
 from deployer.failures import Failure
 from deployer.model import Image, Login, Secret
 from deployer.names import Digest, ImageRef
-from deployer.ports import ImageOrder
+from deployer.ports import Idle, ImageOrder
 from deployer.sandbox.options import TENANTS
 from deployer.sandbox.up import Sandbox
-from deployer.states.idle import Idle
 from deployer.states.pushing import confirmed
 from deployer.states.world import World
 from tests.servers import asked

@@ -171,21 +171,15 @@ async def test_a_resume_in_building_fetches_the_login_for_it(tmp_path: Path) -> 
     assert of.calls.count("login") == 2
 
 
-@pytest.mark.parametrize("builder", [BuilderWish.ENGINE, BuilderWish.DIRECT])
 @pytest.mark.anyio
-async def test_nobody_works_ahead_for_an_engine_or_behind_building(
-    tmp_path: Path, builder: BuilderWish
-) -> None:
+async def test_nobody_works_ahead_behind_building(tmp_path: Path) -> None:
     of = Neighbours(needs_engine=False)
-    if builder is BuilderWish.DIRECT:
-        of.hang_in = "image directly"
-        with anyio.move_on_after(0.2):
-            await deployer(tmp_path, of).deploy(request(tmp_path, builder=builder))
-        of.hang_in = None
-        of.calls.clear()
-        await deployer(tmp_path, of).resume("ten_1")
-    else:
-        await deployer(tmp_path, of).deploy(request(tmp_path, builder=builder))
+    of.hang_in = "image directly"
+    with anyio.move_on_after(0.2):
+        await deployer(tmp_path, of).deploy(request(tmp_path, builder=BuilderWish.DIRECT))
+    of.hang_in = None
+    of.calls.clear()
+    await deployer(tmp_path, of).resume("ten_1")
 
     assert "push" in of.calls
     assert not [call for call in of.calls if call.startswith("ahead")]

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiodocker.docker
@@ -15,7 +16,7 @@ from deployer.adapters.docker import knock
 from deployer.adapters.docker.engine import Docker
 from deployer.adapters.docker.late import LateEngine
 from deployer.failures import Failure, Kind
-from deployer.ports import Engine
+from deployer.ports import Engine, EngineInfo, ImageOrder
 from tests.servers.engine import StandIn, serving
 
 pytestmark = pytest.mark.anyio
@@ -65,7 +66,7 @@ async def test_where_nobody_answers_nothing_of_the_client_is_imported(tmp_path: 
     assert ended.stdout.decode().split("\n") == ["I01", "[]", ""]
 
 
-async def test_an_engine_that_answers_is_asked_by_its_client() -> None:
+async def test_an_engine_on_the_network_is_asked_by_its_client() -> None:
     async with serving(StandIn()) as engine:
         late = LateEngine(engine.endpoint, lambda: docker(engine.endpoint))
         assert await late.ping() == await docker(engine.endpoint).ping()
@@ -100,17 +101,95 @@ async def test_the_knock_says_what_the_client_would_say(
     assert said == await docker(endpoint).ping()
 
 
-async def test_a_socket_that_accepts_is_left_to_the_client(tmp_path: Path) -> None:
+@asynccontextmanager
+async def answering(place: Path, status: int, body: bytes) -> AsyncIterator[str]:
+    """A socket that gives each request one answer; the endpoint it is at."""
+
     async def serve(stream: SocketStream) -> None:
-        await stream.aclose()
+        async with stream:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                await stream.receive()
+                head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n"
+                head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+                await stream.send(head.encode() + body)
 
     async with (
-        await anyio.create_unix_listener(tmp_path / "s") as listener,
+        await anyio.create_unix_listener(place / "s") as listener,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(listener.serve, serve)
-        assert await knock.knock(f"unix://{tmp_path}/s") is None
+        yield f"unix://{place}/s"
         tasks.cancel_scope.cancel()
+
+
+async def test_an_engine_on_this_machine_tells_who_it_is_without_its_client(tmp_path: Path) -> None:
+    version = {"Version": "20.10.24", "ApiVersion": "1.41", "Os": "linux", "Arch": "amd64"}
+
+    async with answering(tmp_path, 200, json.dumps(version).encode()) as endpoint:
+        found = await LateEngine(endpoint, unneeded).ping()
+
+        assert found == EngineInfo(
+            endpoint=endpoint, version="20.10.24", vendor="Docker Engine", platform="linux/amd64"
+        )
+        assert found == await docker(endpoint).ping()
+
+
+async def test_an_engine_on_this_machine_tells_where_its_images_are(tmp_path: Path) -> None:
+    info = {"DockerRootDir": str(tmp_path)}
+
+    async with answering(tmp_path, 200, json.dumps(info).encode()) as endpoint:
+        assert await LateEngine(endpoint, unneeded).data_root() == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, b'{"message": "no"}'),
+        (200, b"[]"),
+        (200, b'{"Version": "1"}'),
+        (200, b"{"),
+        (302, b""),
+    ],
+)
+async def test_what_answers_something_else_is_left_to_the_client(
+    status: int, body: bytes, tmp_path: Path
+) -> None:
+    async with answering(tmp_path, status, body) as endpoint:
+        found = await LateEngine(endpoint, lambda: docker(endpoint)).ping()
+
+        assert isinstance(found, Failure)
+        assert found == await docker(endpoint).ping()
+
+
+async def test_the_client_is_loaded_while_cargo_runs() -> None:
+    loaded: list[Docker] = []
+
+    def load() -> Docker:
+        loaded.append(docker(None))
+        return loaded[-1]
+
+    late = LateEngine(None, load)
+    order = ImageOrder(project_root=Path(), dockerfile=Path("Dockerfile"), local_tag="x:1")
+    ahead = late.ahead(order, frozenset(), nowhere, lambda _: None)
+    assert loaded == []
+
+    await ahead.work()
+    await ahead.finish()
+    await late.forget([])
+
+    assert len(loaded) == 1
+
+
+async def test_a_client_that_cannot_be_loaded_spoils_nothing_yet() -> None:
+    def load() -> Docker:
+        raise ImportError("aiodocker")
+
+    order = ImageOrder(project_root=Path(), dockerfile=Path("Dockerfile"), local_tag="x:1")
+    await LateEngine(None, load).ahead(order, frozenset(), nowhere, lambda _: None).work()
+
+
+async def nowhere() -> None:
+    """Nobody knows yet where the image goes."""
 
 
 # -- Nobody named an engine
