@@ -3,7 +3,7 @@
 import base64
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import quote, unquote, urlsplit
@@ -23,7 +23,7 @@ class Leaks:
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         """Look for `secrets`, whole, and for the passwords inside their URLs."""
         spelled = {text for secret in secrets for text in _spellings(secret.reveal())}
-        self._needles: Final = tuple(sorted(text.encode() for text in spelled))
+        self._needles: Final = tuple(sorted(map(str.encode, _telling(spelled))))
         self._clean: Final[dict[Stamp, None]] = {}  # large files that hold none, oldest first
 
     def __bool__(self) -> bool:
@@ -68,6 +68,14 @@ class Leaks:
             window = tail + chunk
             yield window
             tail = window[-overlap:]
+
+
+def _telling(spelled: Set[str]) -> Iterator[str]:
+    """Those that hold no other one: the rest is found by what it holds, and costs time of its own.
+
+    A password alone finds its URL, too. Each needle takes 4 to 17 ms in 70 MB (measured).
+    """
+    return (text for text in spelled if not any(other in text for other in spelled - {text}))
 
 
 def _spellings(value: str) -> Iterator[str]:

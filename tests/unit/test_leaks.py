@@ -59,6 +59,13 @@ def test_a_short_password_is_only_found_in_its_url() -> None:
     assert not leaks.in_bytes(b"a driver for postgres: postgres@14")
 
 
+def test_what_another_needle_finds_is_not_looked_for() -> None:
+    needles = LEAKS._needles
+
+    assert b"s3cret%2Fword" in needles
+    assert not [each for each in needles for other in needles if other in each and other != each]
+
+
 def test_a_url_without_a_password_is_no_secret() -> None:
     assert not Leaks([Secret("postgres://localhost/a-long-database-name")])
 
