@@ -1,5 +1,6 @@
 """The binaries that cargo says it built: which ones are wanted, and do they hold up."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from deployer.adapters.cargo import hashing
 from deployer.adapters.cargo.hashing import Fingerprint, Hashes, Unusable
 from deployer.adapters.cargo.messages import Artifact, package_name
 from deployer.adapters.leaks import Leaks
-from deployer.adapters.stamp import TICK_SECONDS
+from deployer.adapters.stamp import unsettled_seconds
 from deployer.adapters.text import clean
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
@@ -94,13 +95,22 @@ async def leaking(binaries: Sequence[Binary], leaks: Leaks) -> Failure | None:
 
 
 async def look_early(
-    path: Path, hashes: Hashes, leaks: Leaks, threads: anyio.CapacityLimiter
+    path: Path, target: Path, hashes: Hashes, leaks: Leaks, threads: anyio.CapacityLimiter
 ) -> None:
     """Read what cargo has just named, while it goes on: what stays as it is is not read again."""
-    await anyio.sleep(TICK_SECONDS)
+    if _misplaced(path, target):
+        return
+    await anyio.sleep(await to_thread.run_sync(_unsettled, path, limiter=threads))
     await hashes.of(path, threads)
     with suppress(OSError):  # the one that counts tells it
         await to_thread.run_sync(leaks.in_file, path, limiter=threads)
+
+
+def _unsettled(path: Path) -> float:
+    """For how many seconds a look at `path` would not count."""
+    with suppress(OSError):
+        return unsettled_seconds(path.stat().st_ctime_ns, time.time_ns() / 1e9)
+    return 0.0
 
 
 def left_over(binaries: Iterable[Binary]) -> Failure | None:

@@ -105,18 +105,19 @@ class Cargo:
         The binaries come in the order of `crates`. Cancelled, it returns when each process that
         it started is gone. `built` hears of each program as soon as cargo names it.
         """
-        threads = hashing.limiter()
+        target, threads = target_dir(project_root), hashing.limiter()
         async with anyio.create_task_group() as early:
 
             def named(path: Path) -> None:
                 built(path)
-                early.start_soon(look_early, path, self._hashes, self._leaks, threads)
+                early.start_soon(look_early, path, target, self._hashes, self._leaks, threads)
 
             products = await self._products(project_root, crates, emit, named)
-            early.cancel_scope.cancel()
+            # Else they go on: cut short, the proof would begin each of them anew.
+            if isinstance(products, Failure):
+                early.cancel_scope.cancel()
         if isinstance(products, Failure):
             return products
-        target = target_dir(project_root)
         binaries = await cargo_products.prove(target, crates, products, self._hashes, emit)
         if isinstance(binaries, Failure):
             return binaries

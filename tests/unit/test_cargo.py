@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import anyio
 import pytest
 
+from deployer.adapters.cargo import hashing
 from deployer.adapters.cargo.command import cargo_environment
+from deployer.adapters.cargo.hashing import Fingerprint, Unusable
 from deployer.adapters.cargo.toolchain import Cargo
 from deployer.adapters.cargo.watch import Look, Patience, free_space, oom_kills, worked
 from deployer.adapters.process.session import Member
@@ -119,6 +122,23 @@ async def test_a_build_tells_what_it_made(project: Path, tmp_path: Path) -> None
             manifest=Path("core/Cargo.toml"),
         ),
     )
+
+
+async def test_what_is_being_read_when_cargo_ends_is_not_read_again(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read, times = program(project / "target/release/app"), hashing._read, list[float]()
+
+    def slowly(file: BinaryIO) -> Fingerprint | Unusable:
+        times.append(time.monotonic())
+        time.sleep(0.5)
+        return read(file)
+
+    monkeypatch.setattr(hashing, "_read", slowly)
+    toolchain = stand_in(tmp_path, f"{says(artifact(path), FINISHED)}\nsleep 0.3")
+
+    assert not isinstance(await toolchain.build(project, [CORE], deaf), Failure)
+    assert len(times) == 1
 
 
 @pytest.mark.parametrize(
