@@ -2,6 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -11,7 +12,7 @@ from deployer import driver, events, planning
 from deployer.driver import Driver
 from deployer.failures import Failure
 from deployer.handle import DeployHandle, in_background
-from deployer.model import Login, products
+from deployer.model import Login, Revision, products
 from deployer.names import ImageRef, RunId
 from deployer.ports import Adapters, Ahead, Emit, Engine, Idle, Log
 from deployer.preflight import Preflight, doctor, preflight, scrubbed
@@ -19,6 +20,7 @@ from deployer.result import DeployResult, result_of
 from deployer.run import Builder, DeployRequest, OnLock, Plan, Run, RunRecord, Settlement
 from deployer.states.authenticating import target_of
 from deployer.states.flow import State
+from deployer.states.grace import unwrapped
 from deployer.states.imaging import image_order, local_tag
 from deployer.states.world import World
 from deployer.telling import OnEvent, Teller, cleaned, logging_to
@@ -197,8 +199,16 @@ class Deployer:
         return record if isinstance(record, Failure) else _again(request, record)
 
     async def _planned(self, request: DeployRequest) -> Plan:
-        revision = await self._adapters.source.revision(request.project_root)
+        revision = await self._revision(request.project_root)
         return planning.planned(request, revision, self._adapters.clock.wall())
+
+    async def _revision(self, project_root: Path) -> Revision:
+        """What the project stands at; beside git's processes is time to load what comes next."""
+        with unwrapped():
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._adapters.prepare)
+                revision = await self._adapters.source.revision(project_root)
+        return revision
 
     async def _finished_or_unsettled(self, plan: Plan) -> DeployResult | None:
         """A deploy that may not start: an equal one is done, or another one's outcome is open."""
@@ -234,7 +244,7 @@ class Deployer:
         return await self._carry(run, tell, report.login)
 
     async def _resume(self, run: Run, on_event: OnEvent | None) -> DeployResult:
-        revision = await self._adapters.source.revision(run.plan.request.project_root)
+        revision = await self._revision(run.plan.request.project_root)
         taken = await self._adapters.journal.take_over(run)
         tell = self._teller(on_event)
         tell(taken, events.RunResumed(state=planning.resume_state(taken), resumes=taken.resumes))

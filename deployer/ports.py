@@ -1,10 +1,10 @@
 """What the states need from the outside, as protocols. Adapters fit them structurally."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from deployer.events import Transient, Waiting
 from deployer.failures import Failure
@@ -62,6 +62,10 @@ Destination = Callable[[], Awaitable[tuple[ImageRef, Login] | None]]
 
 def nobody(_path: Path) -> None:
     """For who does not want to know what cargo has made."""
+
+
+async def ready() -> None:
+    """For adapters that have nothing to load."""
 
 
 class Toolchain(Protocol):
@@ -352,6 +356,7 @@ class Adapters:
     learn: Callable[[Secret], None]  # a secret that `scrub` takes out from now on
     aclose: Callable[[], Awaitable[None]]  # of the connections they share
     database: Database
+    prepare: Callable[[], Coroutine[Any, Any, None]] = ready  # loads what the network will need
     surroundings: Surroundings = field(default_factory=Surroundings)
 
 

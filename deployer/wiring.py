@@ -1,6 +1,7 @@
 """The only place that sees both sides: settings in, adapters out."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 from deployer.adapters.cargo.toolchain import Cargo
@@ -15,7 +16,7 @@ from deployer.adapters.docker.late import LateEngine
 from deployer.adapters.git import Git
 from deployer.adapters.http.client import Http
 from deployer.adapters.http.health import PublicUrl
-from deployer.adapters.http.url import parse_api_url
+from deployer.adapters.http.url import Url, parse_api_url
 from deployer.adapters.journal.journal import Journal
 from deployer.adapters.leaks import Leaks
 from deployer.adapters.management.api import Management
@@ -85,6 +86,7 @@ def wired(settings: Settings) -> Adapters:
         learn=scrubber.learn,
         aclose=closing.aclose,
         database=DatabaseHost(settings.database_url),
+        prepare=partial(http.prepare, Url.parse(api_url).scheme),
         surroundings=Surroundings(
             state_dir=settings.state_dir,
             login_ends=_end_of(settings.api_token),

@@ -3,7 +3,7 @@
 import re
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
@@ -23,6 +23,7 @@ from deployer.adapters.http.exchange import (
 )
 from deployer.adapters.http.url import Url
 from deployer.adapters.text import clean
+from deployer.adapters.threads import in_thread
 from deployer.names import InvalidNameError
 
 DEADLINE_SECONDS: Final = 30.0  # of a whole call: connecting, sending, and the last byte
@@ -76,6 +77,14 @@ class Http:
         for client in self._clients.values():
             await client.aclose()
         self._clients.clear()
+
+    async def prepare(self, scheme: str) -> None:
+        """Open the client for `scheme` beside the event loop, before there is something to send.
+
+        What httpx imports at its first client takes 30 ms, and reading the authorities as long.
+        """
+        with suppress(OSError, ssl.SSLError):  # the call that needs it tells
+            await in_thread(lambda: self._client(scheme))
 
     async def call(
         self,
@@ -164,7 +173,8 @@ class Http:
 
     def _client(self, scheme: str) -> httpx.AsyncClient:
         if scheme not in self._clients:
-            self._clients[scheme] = self._open(scheme)
+            # Two deploys may open one at once, in threads: the first is everybody's.
+            self._clients.setdefault(scheme, self._open(scheme))
         return self._clients[scheme]
 
     def _open(self, scheme: str) -> httpx.AsyncClient:

@@ -7,12 +7,14 @@ from pathlib import Path
 import anyio
 import pytest
 
+from deployer.api import Deployer
 from deployer.errors import BusyError, DeployError
 from deployer.events import Event, RunFinished, RunOpened, StateEntered, Warned
 from deployer.failures import ExitCode, Failure, Kind
+from deployer.model import Revision
 from deployer.run import Outcome
 from deployer.states.flow import WORKING, State
-from tests.fakes.deployers import deployer, request
+from tests.fakes.deployers import adapters, deployer, request
 from tests.fakes.neighbours import LOGIN, Clock, Neighbours, sha
 
 pytestmark = pytest.mark.anyio
@@ -154,6 +156,27 @@ async def test_another_wish_is_another_run(tmp_path: Path, changes: dict[str, ob
 
     assert first.run_id != again.run_id
     assert len(of.deployed) == 2
+
+
+async def test_what_comes_next_is_loaded_beside_the_questions_to_git(tmp_path: Path) -> None:
+    of, asked, loaded = Neighbours(), anyio.Event(), anyio.Event()
+
+    class Slow(Neighbours):
+        async def revision(self, project_root: Path) -> Revision:
+            asked.set()
+            await loaded.wait()
+            return await super().revision(project_root)
+
+    async def prepare() -> None:
+        await asked.wait()
+        loaded.set()
+
+    around = replace(adapters(tmp_path, of, Clock()), source=Slow(), prepare=prepare)
+    with anyio.fail_after(5):
+        async with Deployer(around) as here:
+            result = await here.deploy(request(tmp_path))
+
+    assert result.state is State.DONE
 
 
 async def test_a_second_run_of_a_tenant_is_refused_and_another_tenant_is_not(

@@ -222,6 +222,22 @@ async def test_a_bad_ca_file_is_named(content: bytes | None, tmp_path: Path) -> 
     assert str(ca_file) in got.cause
 
 
+async def test_what_was_prepared_is_used() -> None:
+    async with raw_server(OK) as server, Http() as http:
+        await http.prepare("http")
+        prepared = dict(http._clients)
+
+        assert isinstance(await http.call("GET", server.url), Answer)
+        assert http._clients == prepared
+
+
+async def test_a_bad_ca_file_is_told_by_the_call_that_needs_it(tmp_path: Path) -> None:
+    async with Http(ca_file=tmp_path / "none.pem") as http:
+        await http.prepare("https")
+
+        assert isinstance(await http.call("GET", "https://127.0.0.1:1"), Trouble)
+
+
 async def test_a_netrc_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login thief password canary\n")
     monkeypatch.setenv("HOME", str(tmp_path))
