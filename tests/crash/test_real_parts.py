@@ -95,6 +95,7 @@ async def test_engine_and_registry_die_in_each_moment_and_every_run_is_deployed_
         ("engine", b'"Pushing"', KILL),
         ("engine", b'"Pushed"', KILL),
         ("registry", b'"Pushing"', KILL),
+        ("registry", b'"Pushing"', signal.SIGTERM),
         ("registry", b'"Pushed"', KILL),
     ):
         ended = await real.dies(name, word, number)
@@ -104,6 +105,20 @@ async def test_engine_and_registry_die_in_each_moment_and_every_run_is_deployed_
             ended = await bench.run("resume")
         assert (name, word, check(bench, ended)) == (name, word, []), ended.err
         assert await bench.leftovers() == []
+
+    assert (duplicates(bench), missing(bench)) == (0, 0)
+    assert len(executed(bench)) == real.versions
+
+
+async def test_an_engine_dies_while_it_loads_and_every_run_is_deployed_once(real: Real) -> None:
+    bench = real.bench
+    dockerfile = bench.project / ".systemprompt/Dockerfile"
+    dockerfile.write_text(
+        dockerfile.read_text().replace(f"{RUN.strip(b' :').decode()} sleep 2", "")
+    )
+    ended = await real.dies("engine", b"/images/load")
+    assert check(bench, ended) == [], ended.err
+    assert await bench.leftovers() == []
 
     assert (duplicates(bench), missing(bench)) == (0, 0)
     assert len(executed(bench)) == real.versions
