@@ -84,13 +84,7 @@ class Again:
             return None
         if self._leaks and self._leaks.in_bytes(await described(engine, tag)):
             return None  # the build says it better
-        return Image(
-            image_id=known,
-            local_tag=tag,
-            os=found.os,
-            architecture=found.architecture,
-            size=found.size,
-        )
+        return found.under(tag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,13 +95,7 @@ class Build:
         if (found.os, found.architecture) != PLATFORM:
             made, wanted = f"{found.os}/{found.architecture}", "/".join(PLATFORM)
             return self._failure(Kind.WRONG_PLATFORM, f"the image is for {made}, not for {wanted}")
-        return Image(
-            image_id=built,
-            local_tag=self._tag,
-            os=found.os,
-            architecture=found.architecture,
-            size=found.size,
-        )
+        return found.under(self._tag)
 
     def _failure(self, kind: Kind, cause: str) -> Failure:
         return Failure(

@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from deployer.adapters.docker.knock import NOT_FOUND, unanswered
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
+from deployer.model import Image
 from deployer.names import ImageId, ImageRef, parse_image_id
 from deployer.states.flow import State
 
@@ -150,6 +151,17 @@ class LocalImage:
     size: int  # bytes
     is_index: bool = False  # a list of manifests; attestations make one
     has_triggers: bool = False  # ONBUILD: steps that run when it is built upon
+    diff_ids: tuple[str, ...] = ()  # its layers, the lowest first
+
+    def under(self, tag: str) -> Image:
+        """The image that a run made, by the name that it has there."""
+        return Image(
+            image_id=self.image_id,
+            local_tag=tag,
+            os=self.os,
+            architecture=self.architecture,
+            size=self.size,
+        )
 
 
 async def inspected(engine: aiodocker.Docker, name: str) -> LocalImage | None:
@@ -168,19 +180,8 @@ async def inspected(engine: aiodocker.Docker, name: str) -> LocalImage | None:
         size=int(found["Size"]),
         is_index=_is_index(found.get("Descriptor")),
         has_triggers=bool((found.get("Config") or {}).get("OnBuild")),
+        diff_ids=tuple(map(str, (found.get("RootFS") or {}).get("Layers") or ())),
     )
-
-
-async def diff_ids(engine: aiodocker.Docker, name: str) -> tuple[str, ...]:
-    """The layers of a local image, the lowest first; none when it is gone. Raises CLIENT_ERRORS."""
-    try:
-        with anyio.fail_after(CALL_SECONDS):
-            found = await engine.images.inspect(name)
-    except aiodocker.DockerError as error:
-        if error.status == HTTPStatus.NOT_FOUND:
-            return ()
-        raise
-    return tuple(str(each) for each in found["RootFS"].get("Layers") or ())
 
 
 def _is_index(descriptor: object) -> bool:

@@ -28,7 +28,6 @@ from deployer.adapters.docker.client import (
     CALL_SECONDS,
     LOCAL_NAME,
     PLATFORM,
-    diff_ids,
     inspected,
 )
 from deployer.adapters.docker.known_images import KnownImages
@@ -128,15 +127,15 @@ class Loading:
     ) -> Archive:
         below = base.diff_ids
         ours = [layer.diff_id for layer in layers]
-        last = await in_thread(lambda: self._shop.images.loaded(self._order.project_root))
-        there = await diff_ids(engine, last) if last else ()
+        known = await in_thread(lambda: self._shop.images.loaded(self._order.project_root))
+        last = await inspected(engine, known) if known else None
         return Archive(
             root=self._order.project_root,
             tag=self._order.local_tag,
             config=image_config(base, assembly, ours),
             below=below,
             layers=layers,
-            there=max(0, _shared([*below, *ours], there) - len(below)),
+            there=max(0, _shared([*below, *ours], last.diff_ids if last else ()) - len(below)),
         )
 
     async def _load(self, engine: aiodocker.Docker, archive: Archive) -> Image | None:
@@ -155,13 +154,7 @@ class Loading:
         await in_thread(lambda: self._shop.images.keep_loaded(root, image))
         sent, of = len(archive.sent), len(archive.layers)
         self._teller.line(f"{image}: {sent} of {of} layers loaded, {archive.size / 1e6:.0f} MB")
-        return Image(
-            image_id=image,
-            local_tag=archive.tag,
-            os=found.os,
-            architecture=found.architecture,
-            size=found.size,
-        )
+        return found.under(archive.tag)
 
     def _alive(self) -> None:
         self._silence.deadline = anyio.current_time() + self._idle
