@@ -157,14 +157,15 @@ class Door:
         listener, serving, ended = await self.listen(), anyio.CancelScope(), anyio.Event()
 
         async def serve() -> None:
+            # However it ends, by `close` or with `tasks`: the socket is closed here.
             with serving:
-                await listener.serve(self._serve)
+                async with listener:
+                    await listener.serve(self._serve)
             ended.set()
 
         async def stop() -> None:
             serving.cancel()
             await ended.wait()
-            await listener.aclose()
 
         self.tasks.start_soon(serve)
         self._open.push_async_callback(stop)
