@@ -25,10 +25,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[EVIDENCE] = Evidence()
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        # Under nohup the programs that tests start would ignore HUP, too; one that is handled here
-        # is no longer ignored behind exec.
-        signal.signal(signal.SIGHUP, lambda *_: None)
+    # Under nohup, and behind a shell's `&`, the programs that tests start would ignore these, too;
+    # what is handled here is no longer ignored behind exec.
+    for number, handler in (
+        (signal.SIGHUP, lambda *_: None),
+        (signal.SIGINT, signal.default_int_handler),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture
