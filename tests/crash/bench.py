@@ -234,7 +234,7 @@ async def until(holds: Callable[[], bool], seconds: float, pause: float = 0.01) 
 
 
 def processes_in(folder: Path) -> Iterator[str]:
-    """The command lines of processes that work in or on `folder`."""
+    """The processes that work in or on `folder`: number, command line, what each does just now."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
             continue
@@ -242,7 +242,8 @@ def processes_in(folder: Path) -> Iterator[str]:
             words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             cwd = str((entry / "cwd").readlink())
             if words and (cwd.startswith(str(folder)) or str(folder) in words):
-                yield f"{entry.name} {words}"
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                yield f"{entry.name} {words} ({state}, in {(entry / 'wchan').read_text()})"
 
 
 def _fresh(path: Path) -> IO[bytes]:
