@@ -7,6 +7,8 @@ from pathlib import Path
 import anyio
 from anyio.abc import ByteStream
 
+from tests.servers.hearing import hang_up
+
 
 @asynccontextmanager
 async def cutting(endpoint: str, at: Path, word: bytes) -> AsyncIterator[str]:
@@ -25,7 +27,7 @@ async def cutting(endpoint: str, at: Path, word: bytes) -> AsyncIterator[str]:
                             break
                 except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                     pass  # one side has gone; the other goes with it
-                both.cancel_scope.cancel()
+                hang_up(client, engine)
 
             both.start_soon(copy, client, engine, None)
             both.start_soon(copy, engine, client, word)

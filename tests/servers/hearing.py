@@ -1,12 +1,13 @@
 """A door before an engine's socket that tells when a certain word has passed it."""
 
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 
 
 @dataclass
@@ -47,7 +48,7 @@ async def hearing(endpoint: str, at: Path) -> AsyncIterator[Ear]:
                             await sink.send(chunk)
                     except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                         pass  # one side has gone; the other goes with it
-                    both.cancel_scope.cancel()
+                    hang_up(client, engine)
 
                 both.start_soon(copy, client, engine)
                 both.start_soon(copy, engine, client)
@@ -56,3 +57,14 @@ async def hearing(endpoint: str, at: Path) -> AsyncIterator[Ear]:
         tasks.start_soon(listener.serve, serve)
         yield ear
         tasks.cancel_scope.cancel()
+
+
+def hang_up(*streams: ByteStream) -> None:
+    """Let who reads from these sockets find their end.
+
+    Not by cancelling: anyio 4.16 stumbles over a Unix socket that becomes readable in the moment in
+    which its reading is cancelled (InvalidStateError, seen here).
+    """
+    for each in streams:
+        with suppress(OSError):  # it has gone by itself
+            each.extra(SocketAttribute.raw_socket).shutdown(socket.SHUT_RDWR)
