@@ -26,7 +26,7 @@ test: check real
 real: setup
 	$(BIN)/pytest -q -n 2 -m "not long" tests/real tests/crash
 
-# Forty minutes on two cores. CRASH_SEED=… repeats what a seed chose.
+# Twenty to thirty minutes on two cores. CRASH_SEED=… repeats what a seed chose.
 crash: setup
 	$(BIN)/pytest -q -n 2 tests/crash/test_borders.py
 	$(BIN)/pytest -q --ignore tests/crash/test_borders.py tests/crash
@@ -41,7 +41,7 @@ failures: setup
 mutants: setup
 	$(BIN)/python -m tests.crash.mutants
 
-# Half an hour: a run is killed, and its writes fail, at each system call.
+# A quarter to half an hour: a run is killed, and its writes fail, at each system call.
 sweep: setup
 	$(BIN)/python -m tests.crash.sweep
 
