@@ -1,5 +1,6 @@
 """What was found out before: small files below the state directory, each of which may be lost."""
 
+import math
 import os
 import re
 import tempfile
@@ -12,6 +13,8 @@ import msgspec
 T = TypeVar("T")
 
 _KEPT_MAX: Final = 500  # of one kind; the ones that were not used for the longest time go
+_PART: Final = ".part"
+_PART_SECONDS: Final = 60.0  # whoever is still writing needs milliseconds
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -37,20 +40,33 @@ class Facts:
 
     def _put(self, kind: str, name: str, value: object) -> None:
         try:
-            self._write(self._path(kind, name), msgspec.json.encode(value))
-            self._tidy(kind)
+            path = self._path(kind, name)
+            self._write(path, msgspec.json.encode(value))
+            tidy(path)
         except OSError:
             return  # it is found out again
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=_PART, delete=False) as file:
             file.write(data)
         Path(file.name).replace(path)
 
-    def _tidy(self, kind: str) -> None:
-        files = list((self._folder / kind).iterdir())
-        if len(files) > _KEPT_MAX:
-            files.sort(key=lambda path: path.stat().st_mtime)
-            for path in files[: len(files) - _KEPT_MAX // 2]:
-                path.unlink(missing_ok=True)
+
+def tidy(written: Path) -> None:
+    """Remove what killed writers have left beside `written`, and of too many facts the least used."""
+    files, now = list(written.parent.iterdir()), _changed(written)
+    stale = [
+        path for path in files if path.suffix == _PART and _changed(path) < now - _PART_SECONDS
+    ]
+    if len(files) > _KEPT_MAX:
+        stale += sorted(files, key=_changed)[: len(files) - _KEPT_MAX // 2]
+    for path in stale:
+        path.unlink(missing_ok=True)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf  # another writer has just given it its name
