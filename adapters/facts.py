@@ -40,9 +40,7 @@ class Facts:
 
     def _put(self, kind: str, name: str, value: object) -> None:
         try:
-            path = self._path(kind, name)
-            self._write(path, msgspec.json.encode(value))
-            tidy(path)
+            self._write(self._path(kind, name), msgspec.json.encode(value))
         except OSError:
             return  # it is found out again
 
@@ -50,12 +48,14 @@ class Facts:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=_PART, delete=False) as file:
             file.write(data)
+            now = os.fstat(file.fileno()).st_mtime
         Path(file.name).replace(path)
+        _tidy(path.parent, now)
 
 
-def tidy(written: Path) -> None:
-    """Remove what killed writers have left beside `written`, and of too many facts the least used."""
-    files, now = list(written.parent.iterdir()), _changed(written)
+def _tidy(folder: Path, now: float) -> None:
+    """Remove what killed writers have left in `folder`, and of too many facts the least used."""
+    files = list(folder.iterdir())
     stale = [
         path for path in files if path.suffix == _PART and _changed(path) < now - _PART_SECONDS
     ]

@@ -8,7 +8,7 @@ import msgspec
 
 from deployer.adapters.direct.codec import Codec
 from deployer.adapters.direct.values import Base, DiffId, Recipe
-from deployer.adapters.facts import Facts, tidy
+from deployer.adapters.facts import Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +78,7 @@ class Cupboard(Facts):
 
     def keep_recipe(self, name: str, recipe: Recipe) -> None:
         """Remember it. Raises OSError: without it nothing can be pushed."""
-        path = self._path("images", name)
-        self._write(path, msgspec.json.encode(recipe))
-        tidy(path)  # of runs that never came to their end
+        self._write(self._path("images", name), msgspec.json.encode(recipe))
 
     def forget_recipe(self, name: str) -> None:
         """Forget a made image."""
