@@ -1,7 +1,6 @@
 """The build context: looked at before anything runs, and packed for the engine."""
 
 import sys
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from deployer.adapters.context.project_tree import Node
 from deployer.adapters.context.tar import ChangedError, UnreadableError, write_tar
 from deployer.adapters.leaks import Leaks
 from deployer.adapters.marking import marked
+from deployer.adapters.scratch import scratch_file
 from deployer.adapters.text import clean
 from deployer.adapters.threads import in_thread
 from deployer.failures import Failure, Kind
@@ -135,7 +135,7 @@ class BuildContext:
             return leak
         try:
             with ExitStack() as stack:
-                file = stack.enter_context(tempfile.TemporaryFile())
+                file = stack.enter_context(scratch_file())
                 write_tar(root, plan.entries, file, self._mtime, from_thread.check_cancelled)
                 size = file.tell()
                 file.seek(0)

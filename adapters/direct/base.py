@@ -1,7 +1,6 @@
 """The base image: found at its registry, checked by its digests, its paths listed."""
 
 import hashlib
-import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,6 +17,7 @@ from deployer.adapters.http.answer import Answer
 from deployer.adapters.http.client import Http
 from deployer.adapters.registry.client import MANIFEST_MAX, MANIFEST_TYPES
 from deployer.adapters.registry.errors import registry_refusal
+from deployer.adapters.scratch import scratch_file
 from deployer.adapters.text import clean
 from deployer.events import Waiting, Warned
 from deployer.failures import Failure, Kind
@@ -180,7 +180,7 @@ class _Fetch:
         with ExitStack() as stack:
             files = []
             for layer in layers:
-                file = stack.enter_context(tempfile.TemporaryFile())
+                file = stack.enter_context(scratch_file())
                 failure = await self._fetch(layer, file)
                 if failure is not None:
                     return failure

@@ -5,7 +5,6 @@ follow a changed one. Ours are the same bytes for the same files: a push sends w
 nothing is unpacked twice. What does not fit, or is refused, is left to a build.
 """
 
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from deployer.adapters.docker.client import (
 from deployer.adapters.docker.known_images import KnownImages
 from deployer.adapters.docker.streams import Teller
 from deployer.adapters.leaks import Leaks
+from deployer.adapters.scratch import scratch_file
 from deployer.adapters.threads import in_thread
 from deployer.events import Progress
 from deployer.failures import Failure, Kind
@@ -112,7 +112,7 @@ class Loading:
         known = await in_thread(lambda: self._shop.cupboard.base(found.image_id))
         if known is not None:
             return known
-        with tempfile.TemporaryFile() as file:
+        with scratch_file() as file:
             async with engine.images.export_image(found.image_id) as saved:
                 async for piece in saved.iter_chunked(_PIECE):
                     self._alive()

@@ -50,6 +50,12 @@ HOMES = {
         "adapters/journal/file.py",
         "adapters/journal/reader.py",
     },
+    "tempfile": {
+        "adapters/facts.py",
+        "adapters/scratch.py",
+        "deployer/sandbox/demo.py",
+        "deployer/sandbox/places.py",
+    },
     "tenacity": {"deployer/driver.py"},
 }
 
