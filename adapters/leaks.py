@@ -1,6 +1,7 @@
 """Looks for known secrets in what would be published: programs, copied files, an image's history."""
 
 import base64
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Set
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import quote, unquote, urlsplit
 
+from deployer.adapters.facts import Facts
 from deployer.adapters.stamp import Stamp
 from deployer.model import Secret
 
@@ -17,13 +19,30 @@ CHUNK: Final = 1 << 20  # bytes
 CLEAN_MAX: Final = 1000
 
 
+class Searched(Facts):
+    """Large files in which earlier processes found none of the same secrets."""
+
+    def holds(self, name: str) -> bool:
+        """Whether a file was searched under this name."""
+        return bool(self._get("searched", name, bool))
+
+    def keep(self, name: str) -> None:
+        """Remember it."""
+        self._put("searched", name, True)
+
+
 class Leaks:
     """Knows what must not be published, as it may be spelled."""
 
-    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
-        """Look for `secrets`, whole, and for the passwords inside their URLs."""
+    def __init__(self, secrets: Iterable[Secret] = (), searched: Searched | None = None) -> None:
+        """Look for `secrets`, whole, and for the passwords inside their URLs.
+
+        `searched`: what earlier processes looked through.
+        """
         spelled = {text for secret in secrets for text in _spellings(secret.reveal())}
         self._needles: Final = tuple(sorted(map(str.encode, _telling(spelled))))
+        self._searched: Final = searched
+        self._mark: Final = _mark(self._needles)
         self._clean: Final[dict[Stamp, None]] = {}  # large files that hold none, oldest first
 
     def __bool__(self) -> bool:
@@ -49,16 +68,26 @@ class Leaks:
             return stat.S_ISREG(status.st_mode) and self._in_regular(file, Stamp.of(status))
 
     def _in_regular(self, file: BinaryIO, stamp: Stamp) -> bool:
-        """The same file is not read twice by one process: a binary is 70 MB, and looked at thrice."""
+        """The same file is not searched twice for the same: a binary is 70 MB, and looked at thrice."""
         settled = stamp.is_settled()
-        if stamp in self._clean:
+        large = stamp.size > CHUNK
+        if large and self._is_clean(stamp):
             return False
         found = any(map(self.in_bytes, self._windows(file)))
-        if settled and not found and stamp.size > CHUNK:
-            self._clean[stamp] = None
-            while len(self._clean) > CLEAN_MAX:
-                self._clean.pop(next(iter(self._clean)), None)
+        if settled and large and not found:
+            self._keep_clean(stamp)
         return found
+
+    def _is_clean(self, stamp: Stamp) -> bool:
+        known = self._searched is not None and self._searched.holds(f"{stamp} {self._mark}")
+        return known or stamp in self._clean
+
+    def _keep_clean(self, stamp: Stamp) -> None:
+        if self._searched is not None:
+            self._searched.keep(f"{stamp} {self._mark}")
+        self._clean[stamp] = None
+        while len(self._clean) > CLEAN_MAX:
+            self._clean.pop(next(iter(self._clean)), None)
 
     def _windows(self, file: BinaryIO) -> Iterator[bytes]:
         """The content in pieces that overlap: read, not mapped, since a file may shrink meanwhile."""
@@ -68,6 +97,11 @@ class Leaks:
             window = tail + chunk
             yield window
             tail = window[-overlap:]
+
+
+def _mark(needles: Iterable[bytes]) -> str:
+    """Tells that the secrets are others now: 16 bits, which are too few to find a secret by."""
+    return hashlib.sha256(b"\0".join(needles)).hexdigest()[:4]
 
 
 def _telling(spelled: Set[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
+from deployer.adapters.cargo.hashing import Programs
 from deployer.adapters.cargo.toolchain import Cargo
 from deployer.adapters.clock import SystemClock
 from deployer.adapters.context.build_context import BuildContext
@@ -18,7 +19,7 @@ from deployer.adapters.http.client import Http
 from deployer.adapters.http.health import PublicUrl
 from deployer.adapters.http.url import Url, parse_api_url
 from deployer.adapters.journal.journal import Journal
-from deployer.adapters.leaks import Leaks
+from deployer.adapters.leaks import Leaks, Searched
 from deployer.adapters.management.api import Management
 from deployer.adapters.registry.client import Registry
 from deployer.adapters.text import Scrubber
@@ -30,7 +31,7 @@ from deployer.settings.access import UndecodableTokenError, expires_at
 from deployer.settings.values import Settings
 
 BLOB_CONNECTIONS: Final = 8
-IMAGES: Final = "images"  # below the state directory: what is known of them
+KNOWN: Final = "images"  # below the state directory: what is known of them and their files
 
 
 def wired(settings: Settings) -> Adapters:
@@ -38,7 +39,8 @@ def wired(settings: Settings) -> Adapters:
     api_url = parse_api_url(settings.api_url)
     if isinstance(api_url, Failure):
         raise DeployError(api_url)
-    leaks = Leaks(settings.secrets())
+    known, trusts = settings.state_dir / KNOWN, settings.trust_fingerprints
+    leaks = Leaks(settings.secrets(), Searched(known) if trusts else None)
     clock, context = SystemClock(), BuildContext(leaks=leaks)
     scrubber = Scrubber(settings.secrets())
     http = Http(ca_file=settings.ca_file)
@@ -56,6 +58,7 @@ def wired(settings: Settings) -> Adapters:
             database_url=settings.database_url,
             sqlx_offline=settings.sqlx_offline,
             leaks=leaks,
+            programs=Programs(known) if trusts else None,
         ),
         context=context,
         engine=LateEngine(
@@ -63,9 +66,7 @@ def wired(settings: Settings) -> Adapters:
         ),
         direct=DirectBuilder(
             blobs,
-            cupboard=Cupboard(
-                settings.state_dir / IMAGES, trust_fingerprints=settings.trust_fingerprints
-            ),
+            cupboard=Cupboard(known, trust_fingerprints=trusts),
             clock=clock,
             leaks=leaks,
             base_registry=settings.base_registry,
@@ -101,9 +102,9 @@ def _docker(settings: Settings, context: BuildContext, leaks: Leaks, registry: R
     from deployer.adapters.docker.engine import Docker  # noqa: PLC0415
     from deployer.adapters.docker.loading import Workshop  # noqa: PLC0415
 
-    folder, trusts = settings.state_dir / IMAGES, settings.trust_fingerprints
-    images = KnownImages(folder, trust_fingerprints=trusts)
-    cupboard = Cupboard(folder, trust_fingerprints=trusts)
+    known, trusts = settings.state_dir / KNOWN, settings.trust_fingerprints
+    images = KnownImages(known, trust_fingerprints=trusts)
+    cupboard = Cupboard(known, trust_fingerprints=trusts)
     return Docker(
         context=context,
         endpoint=settings.docker_host,

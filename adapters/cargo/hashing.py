@@ -4,12 +4,14 @@ import hashlib
 import os
 import stat
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import anyio
 from anyio import from_thread, to_thread
 
+from deployer.adapters.facts import Facts
 from deployer.adapters.stamp import Stamp
 
 # cargo does not check what it left: an empty file is "Finished" and fresh to it (measured).
@@ -42,38 +44,72 @@ def limiter() -> anyio.CapacityLimiter:
     return anyio.CapacityLimiter(THREADS)
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read when a file had this stamp."""
+
+    stamp: Stamp
+    fingerprint: Fingerprint
+
+
+class Programs(Facts):
+    """What earlier processes read: a deploy without changes need not hash 150 MB (80 ms)."""
+
+    def known(self, path: Path) -> Read | None:
+        """The last reading of the program at `path`."""
+        return self._get("programs", str(path), Read)
+
+    def keep(self, path: Path, read: Read) -> None:
+        """Remember it."""
+        self._put("programs", str(path), read)
+
+
 class Hashes:
     """Hashes programs. What has not changed since is not read again by the same process."""
 
-    def __init__(self) -> None:
-        """Know none."""
-        self._known: Final[dict[Path, tuple[Stamp, Fingerprint]]] = {}
+    def __init__(self, programs: Programs | None = None) -> None:
+        """Know what `programs` remembers; without it, nothing."""
+        self._programs: Final = programs
+        self._known: Final[dict[Path, Read]] = {}
 
     async def of(self, path: Path, threads: anyio.CapacityLimiter) -> Fingerprint | Unusable:
         """Hash the program at `path` beside the event loop; cancelling stops the reading."""
-        return await to_thread.run_sync(self._fingerprint, path, limiter=threads)
+        look = partial(self._fingerprint, path, self._programs)
+        return await to_thread.run_sync(look, limiter=threads)
 
-    def _fingerprint(self, path: Path) -> Fingerprint | Unusable:
+    async def verified(self, path: Path, threads: anyio.CapacityLimiter) -> Fingerprint | Unusable:
+        """The same; what `of` has not told yet in this process is read, whatever is remembered."""
+        return await to_thread.run_sync(self._fingerprint, path, None, limiter=threads)
+
+    def _fingerprint(self, path: Path, programs: Programs | None) -> Fingerprint | Unusable:
         try:
             # A pipe in the file's place would block the opening for ever.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(descriptor, "rb", buffering=0) as file:
-                return self._found(path, file)
+                return self._found(path, file, programs)
         except FileNotFoundError:
             return Unusable("does not exist")
         except OSError as error:
             return Unusable(f"cannot be read: {error.strerror}")
 
-    def _found(self, path: Path, file: BinaryIO) -> Fingerprint | Unusable:
+    def _found(
+        self, path: Path, file: BinaryIO, programs: Programs | None
+    ) -> Fingerprint | Unusable:
         stamp = Stamp.of(os.fstat(file.fileno()))
         settled = stamp.is_settled()
-        known = self._known.get(path)
-        if known is not None and known[0] == stamp:
-            return known[1]
+        known = self._known.get(path) or (programs.known(path) if programs else None)
+        if known is not None and known.stamp == stamp:
+            self._known[path] = known
+            return known.fingerprint
         found = _read(file)
         if settled and isinstance(found, Fingerprint):
-            self._known[path] = stamp, found
+            self._keep(path, Read(stamp, found))
         return found
+
+    def _keep(self, path: Path, read: Read) -> None:
+        self._known[path] = read
+        if self._programs is not None:
+            self._programs.keep(path, read)
 
 
 def _read(file: BinaryIO) -> Fingerprint | Unusable:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from deployer.failures import Failure, Kind
 from deployer.model import Binary, Crate
 from deployer.ports import Emit
 from deployer.states.flow import State
+
+Look = Callable[[Path, anyio.CapacityLimiter], Awaitable[Fingerprint | Unusable]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,12 @@ async def prove(
         if problem := _misplaced(path, target):
             return _failure(Kind.BINARY_UNUSABLE, problem)
         _warn_of_another_place(path, target, emit)
-    return _binaries(wanted, await _look_at([product.path for product in wanted], hashes))
+    return _binaries(wanted, await _looked(hashes.of, [product.path for product in wanted]))
 
 
 async def damaged(binaries: Sequence[Binary], hashes: Hashes) -> tuple[Binary, ...]:
     """Those of `binaries` that are not what they were."""
-    found = await _look_at([binary.path for binary in binaries], hashes)
+    found = await _looked(hashes.verified, [binary.path for binary in binaries])
     return tuple(
         binary
         for binary, now in zip(binaries, found, strict=True)
@@ -148,17 +150,17 @@ def _wanted(crates: Iterable[Crate], products: Sequence[Product]) -> tuple[Produ
     return tuple(chosen)
 
 
-async def _look_at(paths: Sequence[Path], hashes: Hashes) -> list[Fingerprint | Unusable]:
+async def _looked(look: Look, paths: Sequence[Path]) -> list[Fingerprint | Unusable]:
     """The fingerprint of each path, in their order."""
     found: dict[Path, Fingerprint | Unusable] = {}
     threads = hashing.limiter()
 
-    async def look(path: Path) -> None:
-        found[path] = await hashes.of(path, threads)
+    async def one(path: Path) -> None:
+        found[path] = await look(path, threads)
 
     async with anyio.create_task_group() as group:
         for path in dict.fromkeys(paths):
-            group.start_soon(look, path)
+            group.start_soon(one, path)
     return [found[path] for path in paths]
 
 

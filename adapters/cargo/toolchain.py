@@ -17,7 +17,7 @@ from deployer.adapters.cargo.command import (
     target_dir,
 )
 from deployer.adapters.cargo.failures import failure
-from deployer.adapters.cargo.hashing import Hashes
+from deployer.adapters.cargo.hashing import Hashes, Programs
 from deployer.adapters.cargo.products import Product, look_early
 from deployer.adapters.cargo.transcript import LockAwaited, Named, Transcript
 from deployer.adapters.cargo.watch import BuildWatch, Patience, oom_kills
@@ -44,24 +44,23 @@ class Cargo:
         environment: Mapping[str, str],
         database_url: Secret | None,
         sqlx_offline: bool = False,
-        program: str = "cargo",
         patience: Patience | None = None,
         leaks: Leaks | None = None,
+        programs: Programs | None = None,
     ) -> None:
-        """Find `program` by PATH of `environment`, once: what is found now is run later.
+        """Find cargo by PATH of `environment`, once: what is found now is run later.
 
-        `leaks`: what no binary may hold.
+        `leaks`: what no binary may hold. `programs`: what earlier processes read.
         """
         self._leaks: Final = leaks or Leaks()
-        self._program: Final = program
-        self._path: Final = find_program(program, environment)
+        self._path: Final = find_program("cargo", environment)
         self._environment: Final = cargo_environment(
             environment, database_url, sqlx_offline=sqlx_offline
         )
         offline = "the offline cache of sqlx" if sqlx_offline else ""
         self._queries: Final = "the database of DATABASE_URL" if database_url else offline
         self._patience: Final = patience or Patience()
-        self._hashes: Final = Hashes()
+        self._hashes: Final = Hashes(programs)
         self._gently = False
 
     def crates(self, project_root: Path) -> tuple[Crate, ...] | Failure:
@@ -166,7 +165,7 @@ class Cargo:
     ) -> Transcript | Failure:
         """Run cargo to a good end and return what it said."""
         if self._path is None:
-            return _failure(Kind.CARGO_MISSING, f"no program `{self._program}` on PATH")
+            return _failure(Kind.CARGO_MISSING, "no program `cargo` on PATH")
         transcript, oom_kills_before = Transcript(), oom_kills()
         job = Job(
             command=(self._path, *arguments),

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from deployer.adapters.leaks import CHUNK, CLEAN_MAX, Leaks
+from deployer.adapters.leaks import CHUNK, CLEAN_MAX, Leaks, Searched
 from deployer.adapters.stamp import TICK_SECONDS, Stamp
 from deployer.model import Secret
 
@@ -102,3 +102,48 @@ def test_only_so_many_clean_files_are_remembered(tmp_path: Path) -> None:
 
     assert not leaks.in_file(file)
     assert len(leaks._clean) == CLEAN_MAX
+
+
+@pytest.fixture
+def searched_before(tmp_path: Path) -> Path:
+    """A large file through which an earlier process looked, for another secret than it holds."""
+    file = tmp_path / "program"
+    file.write_bytes(bytes(2 * CHUNK) + b"api-token-0123456789")
+    time.sleep(2 * TICK_SECONDS)
+    assert not Leaks([Secret(URL)], Searched(tmp_path / "known")).in_file(file)
+    return file
+
+
+def test_the_next_process_does_not_search_the_same_file_for_the_same(
+    tmp_path: Path, searched_before: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaks = Leaks([Secret(URL)], Searched(tmp_path / "known"))
+    monkeypatch.setattr(leaks, "in_bytes", lambda _data: pytest.fail("it was read"))
+
+    assert not leaks.in_file(searched_before)
+
+
+def test_a_secret_that_is_known_since_then_is_searched_for(
+    tmp_path: Path, searched_before: Path
+) -> None:
+    secrets = [Secret(URL), Secret("api-token-0123456789")]
+
+    assert Leaks(secrets, Searched(tmp_path / "known")).in_file(searched_before)
+
+
+def test_a_file_that_changed_since_then_is_searched(tmp_path: Path, searched_before: Path) -> None:
+    status = searched_before.stat()
+    content = URL.encode()
+    searched_before.write_bytes(content + bytes(status.st_size - len(content)))
+    os.utime(searched_before, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    assert Leaks([Secret(URL)], Searched(tmp_path / "known")).in_file(searched_before)
+
+
+def test_what_is_remembered_of_the_secrets_is_too_short_to_find_them_by(
+    tmp_path: Path, searched_before: Path
+) -> None:
+    kept = [path for path in (tmp_path / "known").rglob("*") if path.is_file()]
+
+    assert [path.read_text() for path in kept] == ["true"]
+    assert len(Leaks([Secret(URL)])._mark) == 4
