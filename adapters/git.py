@@ -29,8 +29,12 @@ DIFF: Final = (
     *("--submodule=short", "--full-index"),  # the whole hash stands for a binary file's content
 )
 _VERSION: Final = re.compile(rb"git version ([0-9.]+)")
-_SHORT: Final = re.compile(rb"[0-9a-f]{4,64}\n")
-_HEAD: Final = re.compile(rb"([0-9a-f]{40,64})\n[0-9a-f]{40,64}\n(/.*)\n", re.DOTALL)
+# The folder's own tree fails where a repository around it does not track it. What follows --short
+# is shortened, and must be one name.
+HEAD: Final = ("rev-parse", "HEAD", "HEAD:./", "--show-toplevel", "--short", "HEAD")
+_HEAD: Final = re.compile(
+    rb"([0-9a-f]{40,64})\n[0-9a-f]{40,64}\n(/.*)\n([0-9a-f]{4,64})\n", re.DOTALL
+)
 SUBMODULES: Final = "--ignore-submodules=none"
 
 
@@ -132,19 +136,17 @@ class Git:
 
     async def _standing(self, folder: Path) -> Standing | None:
         """Where the repository around `folder` stands; None when git can't tell."""
-        short, head, status, diff = Collected(), Collected(), Collected(), hashlib.sha256()
+        head, status, diff = Collected(), Collected(), hashlib.sha256()
         answered = await self._ask(
             folder,
             {
-                ("rev-parse", "--short", "HEAD"): short,
-                # The folder's own tree fails where a repository around it does not track it.
-                ("rev-parse", "HEAD", "HEAD:./", "--show-toplevel"): head,
+                HEAD: head,
                 (*STATUS, SUBMODULES, *BUT_NOT_TARGET): status,
                 (*DIFF, SUBMODULES, *BUT_NOT_TARGET): diff.update,
             },
         )
         where = _HEAD.fullmatch(head.answer)
-        if not (answered and status.whole and where and _SHORT.fullmatch(short.answer)):
+        if not (answered and status.whole and where):
             return None
         root = Path(os.fsdecode(where[2]))
         changes = Changes.parse(bytes(status.answer))
@@ -155,7 +157,7 @@ class Git:
             if inner is None:
                 return None
             parts.append(inner.fingerprint.encode())
-        return Standing(short.answer.decode().strip(), bool(changes.entries), _fingerprint(parts))
+        return Standing(where[3].decode(), bool(changes.entries), _fingerprint(parts))
 
     async def _ask(self, folder: Path, questions: Mapping[tuple[str, ...], Sink]) -> bool:
         """Put several questions at once; true when each was answered."""
