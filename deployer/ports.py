@@ -261,8 +261,9 @@ class Database(Protocol):
 class Journal(Protocol):
     """What outlives the process. Each method is one transaction, durable when it returns.
 
-    Writes compare the run's fence and sequence: SupersededError when another process has taken the
-    run over. JournalError when nothing can be written; then nothing may go on.
+    `enter` alone is durable with the next one. Writes compare the run's fence and sequence:
+    SupersededError when another process has taken the run over. JournalError when nothing can be
+    written; then nothing may go on.
     """
 
     def hold(

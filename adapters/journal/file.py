@@ -111,6 +111,19 @@ def opened(state_dir: Path, *, create: bool) -> sqlite3.Connection | None:
 
 
 @contextmanager
+def unhurried(connection: sqlite3.Connection) -> Iterator[None]:
+    """A write meanwhile reaches the disk with the next one that is waited for.
+
+    Only a power cut can lose it: what a killed process wrote, the system has.
+    """
+    connection.execute("pragma synchronous = normal")
+    try:
+        yield
+    finally:
+        connection.execute("pragma synchronous = full")
+
+
+@contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn what SQLite and the file system raise into JournalError."""
     try:

@@ -125,7 +125,7 @@ class Journal:
 
     async def enter(self, run: Run) -> Run:
         """Note that the work of the run's state begins."""
-        return await self._call(self._write, run, run, "entered", {})
+        return await self._call(self._note, run, "entered")
 
     async def intend(self, run: Run, intent: Intent) -> Run:
         """Store that a POST is about to be sent."""
@@ -220,6 +220,11 @@ class Journal:
                 raise SupersededError(f"run {before.id} was taken over by another process")
             _insert_event(connection, replace(written, state=before.state), kind, data)
         return written
+
+    def _note(self, run: Run, kind: str) -> Run:
+        """One event that nothing is decided by: five times a run the disk is not waited for."""
+        with journal_file.unhurried(self._reader().connection):
+            return self._write(run, run, kind, {})
 
     def _acknowledge(self, run_id: RunId) -> None:
         with self._transaction() as connection:

@@ -162,6 +162,13 @@ MUTANTS: Final = (
         test="tests/unit/test_guards.py -k disk",
     ),
     Mutant(
+        guard="a note that is not waited for leaves the next commit on the disk",
+        file="adapters/journal/file.py",
+        before='        connection.execute("pragma synchronous = full")\n\n\n',
+        after="        pass\n\n\n",
+        test="tests/unit/test_guards.py -k note",
+    ),
+    Mutant(
         guard="a write is not cut by a cancellation",
         file="adapters/journal/journal.py",
         before="        with anyio.CancelScope(shield=True):\n            result = await anyio.to_thread.run_sync(\n"

@@ -4,7 +4,7 @@ import io
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from deployer import history
 from deployer.adapters.journal import file as journal_file
 from deployer.adapters.journal.file import NAME
 from deployer.adapters.journal.journal import Journal
-from deployer.errors import JournalError
+from deployer.errors import JournalError, SupersededError
 from deployer.events import Warned
 from deployer.failures import Failure, Kind
 from deployer.names import Digest, ImageId, RunId
@@ -99,6 +99,22 @@ def test_each_commit_waits_for_the_disk(tmp_path: Path) -> None:
     assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
     assert connection.execute("pragma synchronous").fetchone() == (2,)
     connection.close()
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_the_write_after_a_note_waits_for_the_disk_again(
+    tmp_path: Path, is_ours: bool
+) -> None:
+    here = Journal(tmp_path, API, Clock())
+    run = await here.open_run(new_run(tmp_path))
+    noted = run if is_ours else replace(run, fence=run.fence + 1)
+
+    with nullcontext() if is_ours else pytest.raises(SupersededError):
+        await here.enter(noted)
+
+    assert here._connection is not None
+    assert here._connection.execute("pragma synchronous").fetchone() == (2,)
+    await here.aclose()
 
 
 async def test_a_write_that_is_cancelled_while_it_waits_is_known_when_it_is_done(
