@@ -1,8 +1,11 @@
 """Names that come from outside, each parsed by its grammar before it goes anywhere."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NewType, Self
+from typing import Final, NewType, Self, TypeVar
+
+T = TypeVar("T")
 
 RunId = NewType("RunId", str)
 Digest = NewType("Digest", str)  # sha256:<64 hex>, of a manifest at the registry
@@ -58,6 +61,14 @@ def parse_digest(text: str) -> Digest:
 def parse_image_id(text: str) -> ImageId:
     """Return `text` as an image id (`sha256:` and 64 hex digits), else raise InvalidNameError."""
     return ImageId(_parsed(text, _DIGEST, "image id"))
+
+
+def or_none(parse: Callable[[str], T], text: str) -> T | None:
+    """What `parse` makes of `text`; None where it raises InvalidNameError."""
+    try:
+        return parse(text)
+    except InvalidNameError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from deployer.names import (
     Digest,
     ImageId,
     ImageRef,
-    InvalidNameError,
+    or_none,
     parse_digest,
     parse_image_id,
 )
@@ -26,7 +26,8 @@ class KnownImages(Facts):
 
     def built(self, planned: PlannedContext, bases: Sequence[ImageId]) -> ImageId | None:
         """What an engine made of this context on top of these base images."""
-        return _image_id(self._get("built", _key(planned, bases), str)) if self._trusts else None
+        found = self._get("built", _key(planned, bases), str) if self._trusts else None
+        return or_none(parse_image_id, found or "")
 
     def keep_built(self, planned: PlannedContext, bases: Sequence[ImageId], image: ImageId) -> None:
         """Remember it."""
@@ -34,7 +35,7 @@ class KnownImages(Facts):
 
     def loaded(self, root: Path) -> ImageId | None:
         """The last image that an engine was given for this project."""
-        return _image_id(self._get("loaded", str(root), str))
+        return or_none(parse_image_id, self._get("loaded", str(root), str) or "")
 
     def keep_loaded(self, root: Path, image: ImageId) -> None:
         """Remember it."""
@@ -42,21 +43,11 @@ class KnownImages(Facts):
 
     def pushed(self, image: ImageId, target: ImageRef) -> Digest | None:
         """The manifest that this image became in the target's repository."""
-        try:
-            return parse_digest(self._get("pushed", _place(image, target), str) or "")
-        except InvalidNameError:
-            return None
+        return or_none(parse_digest, self._get("pushed", _place(image, target), str) or "")
 
     def keep_pushed(self, image: ImageId, target: ImageRef, digest: Digest) -> None:
         """Remember it."""
         self._put("pushed", _place(image, target), digest)
-
-
-def _image_id(found: str | None) -> ImageId | None:
-    try:
-        return parse_image_id(found or "")
-    except InvalidNameError:
-        return None
 
 
 def _key(planned: PlannedContext, bases: Sequence[ImageId]) -> str:

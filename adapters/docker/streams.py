@@ -10,7 +10,7 @@ from typing import Final
 
 from deployer.adapters.text import LINE_MAX, clean
 from deployer.events import OutputLine, Progress, Waiting
-from deployer.names import Digest, ImageId, InvalidNameError, parse_digest, parse_image_id
+from deployer.names import Digest, ImageId, or_none, parse_digest, parse_image_id
 from deployer.ports import Emit
 
 Line = object  # decoded JSON: an object, if the engine is one
@@ -79,7 +79,7 @@ class BuildStream:
         """Understand one line of the stream."""
         match line:
             case {"aux": {"ID": str(reported)}}:
-                self.image_id = _image_id(reported)
+                self.image_id = or_none(parse_image_id, reported)
             case {"stream": str(text)}:
                 self._output(text)
             case {"status": str(), "id": str(layer), "progressDetail": {"current": int(done)}}:
@@ -127,7 +127,7 @@ class PushStream:
         """Understand one line of the stream."""
         match line:
             case {"aux": {"Digest": str(reported)}}:
-                self.digest = _digest(reported) or self.digest
+                self.digest = or_none(parse_digest, reported) or self.digest
                 self.complete = self.digest is not None
             case {"status": "Pushing", "id": str(layer), "progressDetail": {"current": int(done)}}:
                 self._pushing(line, layer, done)
@@ -156,7 +156,7 @@ class PushStream:
 
     def _status(self, status: str) -> None:
         if found := _DIGEST_STATUS.fullmatch(status.strip()):
-            self.digest = _digest(found[1])
+            self.digest = or_none(parse_digest, found[1])
         self._teller.line(status)
 
     def _pause(self, layer: str, seconds: int) -> None:
@@ -181,17 +181,3 @@ def _layer(line: Line, layer: str, done: int) -> Progress:
 
 def _done(layer: str, total: int) -> Progress:
     return Progress(what=f"layer {clean(layer)}", done=total, total=total, unit="bytes")
-
-
-def _image_id(text: str) -> ImageId | None:
-    try:
-        return parse_image_id(text)
-    except InvalidNameError:
-        return None
-
-
-def _digest(text: str) -> Digest | None:
-    try:
-        return parse_digest(text)
-    except InvalidNameError:
-        return None
