@@ -33,15 +33,15 @@ class Stamp(NamedTuple):
 
     def is_settled(self) -> bool:
         """Whether a further change would be seen; by the system's clock, which stamps files, too."""
-        return time.time_ns() / 1e9 > settled_at(self.ctime)
+        return is_settled(self.ctime, time.time_ns() / 1e9)
 
 
-def settled_at(changed: int) -> float:
-    """From when on, in seconds since the epoch, each further change would be seen.
+def is_settled(changed: int, now: float) -> bool:
+    """Whether a change after `now` (seconds since the epoch) would be seen.
 
     `changed`: the last one, in nanoseconds since the epoch.
     """
-    return (changed + _TICK) / 1e9
+    return now > _settled_at(changed)
 
 
 def unsettled_seconds(changed: int, now: float) -> float:
@@ -49,4 +49,8 @@ def unsettled_seconds(changed: int, now: float) -> float:
 
     Never longer than a tick: a clock that was set back makes files of the future.
     """
-    return min(max(0.0, settled_at(changed) - now), TICK_SECONDS)
+    return min(max(0.0, _settled_at(changed) - now), TICK_SECONDS)
+
+
+def _settled_at(changed: int) -> float:
+    return (changed + _TICK) / 1e9

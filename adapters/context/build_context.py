@@ -1,6 +1,5 @@
 """The build context: looked at before anything runs, and packed for the engine."""
 
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,6 @@ from deployer.failures import Failure, Kind
 from deployer.ports import ContextSummary, ImageOrder
 
 _MEGABYTE: Final = 1_000_000  # bytes
-_SMALL: Final = 1 << 20  # bytes
 _LARGE: Final = 100 * _MEGABYTE
 _SHOWN: Final = 5  # paths in one warning
 
@@ -108,12 +106,12 @@ class BuildContext:
         """
         return await in_thread(lambda: self._packed(planned.root, planned.plan))
 
-    async def small_leak(self, planned: PlannedContext) -> Failure | None:
-        """The failure of the first small file that holds a secret, of a context that is not packed.
+    async def leak(self, planned: PlannedContext) -> Failure | None:
+        """The failure of the first file that holds a secret, of a context that is not packed.
 
         A password may be known today that was not when the context was packed.
         """
-        return await in_thread(lambda: self._leak(planned.root, planned.plan, limit=_SMALL))
+        return await in_thread(lambda: self._leak(planned.root, planned.plan))
 
     def _planned(self, order: ImageOrder) -> PlannedContext | Failure:
         root = order.project_root
@@ -148,13 +146,12 @@ class BuildContext:
             return context_failure(Kind.ENGINE_DISK_FULL, f"cannot write the context: {error}")
         return PackedContext(file=file, size=size, dockerfile=plan.dockerfile)
 
-    def _leak(self, root: Path, plan: ContextPlan, limit: int = sys.maxsize) -> Failure | None:
+    def _leak(self, root: Path, plan: ContextPlan) -> Failure | None:
         """The failure of the first file that holds a secret, whatever it is called."""
         try:
             for entry in plan.entries:
                 from_thread.check_cancelled()
-                wanted = entry.node is Node.FILE and entry.size <= limit
-                if wanted and self._leaks.in_file(root / entry.path):
+                if entry.node is Node.FILE and self._leaks.in_file(root / entry.path):
                     cause = f"{entry.path} holds a password that this deploy knows"
                     return context_failure(Kind.SECRET_IN_IMAGE, cause)
         except OSError as error:

@@ -6,7 +6,6 @@ from pathlib import Path
 from deployer.adapters.context.project_tree import Node
 from deployer.adapters.direct.values import Member
 from deployer.adapters.marking import marked
-from deployer.adapters.stamp import settled_at
 
 
 def fingerprint(root: Path, members: Sequence[Member]) -> tuple[str, int]:
@@ -16,8 +15,3 @@ def fingerprint(root: Path, members: Sequence[Member]) -> tuple[str, int]:
     """
     files = (each.source if each.node is Node.FILE else None for each in members)
     return marked(root, zip(members, files, strict=True))
-
-
-def is_settled(newest: int, now: float) -> bool:
-    """Whether a change after `now` (seconds since the epoch) would be seen."""
-    return now > settled_at(newest)

@@ -13,17 +13,16 @@ from deployer.adapters.context.plan import context_failure, read_failure
 from deployer.adapters.context.project_tree import Node
 from deployer.adapters.context.tar import ChangedError, UnreadableError
 from deployer.adapters.direct.cupboard import Cupboard, KnownLayer
-from deployer.adapters.direct.fingerprint import fingerprint, is_settled
+from deployer.adapters.direct.fingerprint import fingerprint
 from deployer.adapters.direct.layer_tar import hashed, tar_size
 from deployer.adapters.direct.values import Layer, Member
 from deployer.adapters.leaks import Leaks
-from deployer.adapters.stamp import unsettled_seconds
+from deployer.adapters.stamp import is_settled, unsettled_seconds
 from deployer.adapters.threads import in_thread
 from deployer.failures import Failure, Kind
 from deployer.ports import Clock
 
 AT_ONCE: Final = 2  # layers that are hashed: more would wait for the disk
-_SMALL: Final = 1 << 20  # bytes
 
 
 class Layers:
@@ -78,7 +77,7 @@ class Layers:
             mark, newest = fingerprint(root, members)
             settled = is_settled(newest, self._clock.wall())
             known = self._cupboard.layer(mark) if settled else None
-            leak = self._leak(root, members, large=known is None)
+            leak = self._leak(root, members)
             if leak is not None:
                 return leak
             diff_id = known.diff_id if known else hashed(root, members, from_thread.check_cancelled)
@@ -93,15 +92,14 @@ class Layers:
         trusted = mark if settled and self._cupboard.trusts_fingerprints else ""
         return Layer(members=members, diff_id=diff_id, size=tar_size(members), mark=trusted)
 
-    def _leak(self, root: Path, members: tuple[Member, ...], *, large: bool) -> Failure | None:
-        """The failure of the first file that holds a secret.
+    def _leak(self, root: Path, members: tuple[Member, ...]) -> Failure | None:
+        """The failure of the first file that holds a secret; also of a layer that is known.
 
-        Small files are read each time: a password may be known today that was not before.
+        A password may be known today that was not before.
         """
         for member in members:
             from_thread.check_cancelled()
-            wanted = member.node is Node.FILE and (large or member.size <= _SMALL)
-            if wanted and self._leaks.in_file(root / member.source):
+            if member.node is Node.FILE and self._leaks.in_file(root / member.source):
                 cause = f"{member.source} holds a password that this deploy knows"
                 return context_failure(Kind.SECRET_IN_IMAGE, cause)
         return None

@@ -109,7 +109,7 @@ class Docker:
         if not isinstance(found, Image):  # whatever is wrong, a build says it better
             return await self._made_and_known(again, order, emit)
         emit(OutputLine(source="engine", text=f"{found.image_id}: nothing changed since"))
-        return await self._context.small_leak(planned) or found
+        return await self._context.leak(planned) or found
 
     async def _made_and_known(self, again: Again, order: ImageOrder, emit: Emit) -> Image | Failure:
         await anyio.sleep(again.unsettled_seconds())

@@ -3,11 +3,20 @@
 import os
 from pathlib import Path
 
+import anyio
+import pytest
+
+from deployer.adapters.clock import SystemClock
 from deployer.adapters.context.project_tree import Node
 from deployer.adapters.direct.codec import Codec
 from deployer.adapters.direct.cupboard import Cupboard, KnownBlob, KnownLayer
-from deployer.adapters.direct.fingerprint import fingerprint, is_settled
-from deployer.adapters.direct.values import DiffId, Member
+from deployer.adapters.direct.fingerprint import fingerprint
+from deployer.adapters.direct.layers import Layers
+from deployer.adapters.direct.values import DiffId, Layer, Member
+from deployer.adapters.leaks import CHUNK, Leaks, Searched
+from deployer.adapters.stamp import TICK_SECONDS
+from deployer.failures import Failure, Kind
+from deployer.model import Secret
 
 KNOWN = KnownLayer(diff_id=DiffId("sha256:" + "a" * 64))
 
@@ -38,11 +47,6 @@ def test_another_owner_in_the_image_is_another_fingerprint(tmp_path: Path) -> No
     owned = Member(path="app/file", node=Node.FILE, mode=0o644, uid=5, source="file", size=3)
 
     assert fingerprint(tmp_path, [member()])[0] != fingerprint(tmp_path, [owned])[0]
-
-
-def test_a_file_that_changed_just_now_is_not_settled() -> None:
-    assert not is_settled(newest=1_000_000_000_000, now=1000.01)
-    assert is_settled(newest=1_000_000_000_000, now=1000.2)
 
 
 def test_what_was_kept_is_known_to_the_next_process(tmp_path: Path) -> None:
@@ -91,3 +95,21 @@ def test_a_full_disk_costs_memory_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
 
     Cupboard(tmp_path / "file").keep_layer("mark", KNOWN)
+
+
+@pytest.mark.anyio
+async def test_a_password_that_is_known_by_now_is_found_in_a_layer_that_is(tmp_path: Path) -> None:
+    size = 2 * CHUNK
+    (tmp_path / "file").write_bytes(bytes(size) + b"correct-horse-battery")
+    await anyio.sleep(2 * TICK_SECONDS)
+    cupboard, found = Cupboard(tmp_path / "known"), list[Layer | Failure]()
+
+    for secrets in ([], [Secret("correct-horse-battery")]):
+        leaks = Leaks(secrets, Searched(tmp_path / "known"))
+        layers = Layers(cupboard, SystemClock(), leaks)
+        found.append(await layers.one(tmp_path, (member(size + 21),), anyio.CapacityLimiter(1)))
+
+    before, after = found
+    assert isinstance(before, Layer)
+    assert isinstance(after, Failure)
+    assert after.kind is Kind.SECRET_IN_IMAGE

@@ -235,10 +235,12 @@ async def test_a_base_that_moved_during_the_build_leaves_nothing_to_rely_on(
     assert len(list((tmp_path / "images").rglob("*.json"))) == kept
 
 
+@pytest.mark.parametrize("size", [0, 2 << 20])
 async def test_a_password_that_is_known_by_now_is_found_in_an_unchanged_context(
-    bench: Bench,
+    bench: Bench, size: int
 ) -> None:
-    (bench.project / "services/a.yaml").write_text("password: correct-horse-battery")
+    text = "password: correct-horse-battery" + size * " "
+    (bench.project / "services/a.yaml").write_text(text)
     await bench.build(LOCAL)
 
     leaks = Leaks([Secret("correct-horse-battery")])

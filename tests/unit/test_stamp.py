@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployer.adapters.stamp import TICK_SECONDS, unsettled_seconds
+from deployer.adapters.stamp import TICK_SECONDS, is_settled, unsettled_seconds
 
 NOW = 1_795_608_000.0
 
@@ -19,3 +19,8 @@ NOW = 1_795_608_000.0
 )
 def test_a_tick_is_waited_for_and_never_more(changed: float, seconds: float) -> None:
     assert unsettled_seconds(int(changed * 1e9), NOW) == pytest.approx(seconds, abs=1e-6)
+
+
+def test_a_file_that_changed_just_now_is_not_settled() -> None:
+    assert not is_settled(1_000_000_000_000, now=1000.01)
+    assert is_settled(1_000_000_000_000, now=1000.2)
