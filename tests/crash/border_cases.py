@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from deployer.failures import BACKOFF
 from deployer.run import BuilderWish
+from deployer.sandbox.options import Contract
 from deployer.states.flow import State
 from tests.crash.borders import CARGO_SECONDS, DONE, SETTLE, Case
 from tests.servers.faulty import (
@@ -577,7 +578,16 @@ def health() -> Iterator[Case]:
 
 
 def table() -> list[Case]:
-    """Every row."""
+    """Every row; what the server has a part in, under both contracts."""
+    rows = _rows()
+    return [*rows, *(_with_server_tag(each) for each in rows if each.border in ("api", "url"))]
+
+
+def _with_server_tag(case: Case) -> Case:
+    return replace(case, name=f"server-tag, {case.name}", contract=Contract.SERVER_TAG)
+
+
+def _rows() -> list[Case]:
     return [
         *token(TOKEN),
         *token(EARLY_TOKEN),

@@ -30,6 +30,7 @@ from deployer.model import Binary, Crate, Secret
 from deployer.ports import Emit, nobody
 from deployer.result import DeployResult
 from deployer.run import BuilderWish, DeployRequest, Run, Settlement, WaitPolicy
+from deployer.sandbox.options import Contract
 from deployer.settings.values import Settings
 from deployer.states.flow import State
 from deployer.wiring import wired
@@ -65,6 +66,7 @@ class Case:
     at: State | None = None  # it begins with this state; None: before the preflight
     strikes: int | None = None  # None: until the run has ended
     builder: BuilderWish = BuilderWish.ENGINE
+    contract: Contract = Contract.OWN_TAG
     attempt: float = AT_ONCE  # seconds that one try may take
     pauses: float | None = None  # seconds between all tries; None: as the catalogue has them
     sandbox: tuple[str, ...] = ()  # faults of the site, from the beginning
@@ -231,7 +233,9 @@ async def place(case: Case, folder: Path) -> AsyncIterator[Place]:
         with_base(base, _layer(size))
         await front("base", int(base.address.rpartition(":")[2]))
         site = await stack.enter_async_context(
-            stand_in_site(folder / "site", login_seconds=LOGIN_SECONDS, front=front)
+            stand_in_site(
+                folder / "site", contract=case.contract, login_seconds=LOGIN_SECONDS, front=front
+            )
         )
         bench = Bench(folder / "bench", site)
         _furnish(bench, size)
