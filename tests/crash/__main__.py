@@ -1,6 +1,7 @@
 """`python -m tests.crash`: the long versions of the crash tests; the last line is the verdict."""
 
 import argparse
+import math
 import os
 import random
 import shutil
@@ -13,12 +14,11 @@ from pathlib import Path
 import anyio
 
 from deployer.run import Builder
+from deployer.sandbox.options import Contract
 from tests.crash.bench import Bench
 from tests.crash.kills import Killer, Totals, kill_until
 from tests.crash.real import new_version, real_bench
 from tests.crash.site import stand_in_site
-
-WORKERS = 2
 
 
 def say(line: str) -> None:
@@ -28,28 +28,32 @@ def say(line: str) -> None:
 
 
 async def stand_ins(kills: int, seed: str, folder: Path) -> Totals:
-    """Random kills against stand-ins for cargo, engine and registry; each builder has its worker."""
-    whole = Totals(seed)
+    """Random kills against stand-ins for cargo, engine, registry and servers of both contracts.
 
-    async def work(number: int) -> None:
-        place = folder / f"w{number}"
-        async with stand_in_site(place / "site", work_seconds=0.05) as site:
-            bench = Bench(place / "bench", site, builder=tuple(Builder)[number % 2])
-            await bench.furnish()
-            totals = Totals(seed)
-            killer = Killer(
-                bench,
-                random.Random(f"{seed}/{number}"),
-                totals,
-                before_each=partial(another_pace, bench),
-            )
-            share = kills // WORKERS + (number < kills % WORKERS)
-            await kill_until(share, killer, partial(_progress, number))
-            whole.add(totals)
+    Each builder has its worker.
+    """
+    whole = Totals(seed)
+    share = math.ceil(kills / len(Builder) / len(Contract))
+
+    async def work(number: int, builder: Builder) -> None:
+        for contract in Contract:
+            place = folder / f"{builder}-{contract}"
+            async with stand_in_site(place / "site", contract=contract, work_seconds=0.05) as site:
+                bench = Bench(place / "bench", site, builder=builder)
+                await bench.furnish()
+                totals = Totals(seed)
+                killer = Killer(
+                    bench,
+                    random.Random(f"{seed}/{number}/{contract}"),
+                    totals,
+                    before_each=partial(another_pace, bench),
+                )
+                await kill_until(share, killer, partial(_progress, number))
+                whole.add(totals)
 
     async with anyio.create_task_group() as tasks:
-        for number in range(WORKERS):
-            tasks.start_soon(work, number)
+        for number, builder in enumerate(Builder):
+            tasks.start_soon(work, number, builder)
     return whole
 
 
