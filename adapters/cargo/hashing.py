@@ -95,14 +95,18 @@ class Hashes:
     def _found(
         self, path: Path, file: BinaryIO, programs: Programs | None
     ) -> Fingerprint | Unusable:
-        stamp = Stamp.of(os.fstat(file.fileno()))
+        status = os.fstat(file.fileno())
+        unusable = _unusable(status, file)
+        if unusable is not None:
+            return unusable
+        stamp = Stamp.of(status)
         settled = stamp.is_settled()
         known = self._known.get(path) or (programs.known(path) if programs else None)
         if known is not None and known.stamp == stamp:
             self._known[path] = known
             return known.fingerprint
-        found = _read(file)
-        if settled and isinstance(found, Fingerprint):
+        found = Fingerprint(status.st_size, _sha256(file))
+        if settled:
             self._keep(path, Read(stamp, found))
         return found
 
@@ -112,8 +116,7 @@ class Hashes:
             self._programs.keep(path, read)
 
 
-def _read(file: BinaryIO) -> Fingerprint | Unusable:
-    status = os.fstat(file.fileno())
+def _unusable(status: os.stat_result, file: BinaryIO) -> Unusable | None:
     if not stat.S_ISREG(status.st_mode):
         return Unusable("is not a file")
     if not status.st_size:
@@ -122,7 +125,7 @@ def _read(file: BinaryIO) -> Fingerprint | Unusable:
         return Unusable("is not executable")
     if file.read(4) not in MAGIC:
         return Unusable("is not a program (no ELF or Mach-O header)")
-    return Fingerprint(status.st_size, _sha256(file))
+    return None
 
 
 def _sha256(file: BinaryIO) -> str:

@@ -15,7 +15,6 @@ import pytest
 
 from deployer.adapters.cargo import hashing
 from deployer.adapters.cargo.command import cargo_environment
-from deployer.adapters.cargo.hashing import Fingerprint, Unusable
 from deployer.adapters.cargo.toolchain import Cargo
 from deployer.adapters.cargo.watch import Look, Patience, free_space, oom_kills, worked
 from deployer.adapters.process.session import Member
@@ -127,14 +126,14 @@ async def test_a_build_tells_what_it_made(project: Path, tmp_path: Path) -> None
 async def test_what_is_being_read_when_cargo_ends_is_not_read_again(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, read, times = program(project / "target/release/app"), hashing._read, list[float]()
+    path, read, times = program(project / "target/release/app"), hashing._sha256, list[float]()
 
-    def slowly(file: BinaryIO) -> Fingerprint | Unusable:
+    def slowly(file: BinaryIO) -> str:
         times.append(time.monotonic())
         time.sleep(0.5)
         return read(file)
 
-    monkeypatch.setattr(hashing, "_read", slowly)
+    monkeypatch.setattr(hashing, "_sha256", slowly)
     toolchain = stand_in(tmp_path, f"{says(artifact(path), FINISHED)}\nsleep 0.3")
 
     assert not isinstance(await toolchain.build(project, [CORE], deaf), Failure)

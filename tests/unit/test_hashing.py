@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.adapters.cargo.hashing import Fingerprint, Hashes, Programs, Read, limiter
+from deployer.adapters.cargo.hashing import Fingerprint, Hashes, Programs, Read, Unusable, limiter
 from deployer.adapters.stamp import TICK_SECONDS, Stamp
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +36,16 @@ def rewrite(program: Path) -> None:
     status = program.stat()
     program.write_bytes(b"\x7fELFc0de")
     os.utime(program, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.fixture
+def zeros(tmp_path: Path, programs: Programs) -> Path:
+    """What a power cut may leave of a program that is remembered."""
+    path = tmp_path / "zeros"
+    path.write_bytes(bytes(8))
+    path.chmod(0o755)
+    programs.keep(path, Read(Stamp.of(path.stat()), TOLD))
+    return path
 
 
 async def test_what_an_earlier_process_read_is_not_read_again(
@@ -83,3 +93,9 @@ async def test_what_might_change_unseen_is_not_remembered(program: Path, tmp_pat
     await Hashes(programs).of(program, limiter())
 
     assert programs.known(program) is None
+
+
+async def test_what_is_no_program_is_refused_whatever_is_remembered(
+    zeros: Path, programs: Programs
+) -> None:
+    assert isinstance(await Hashes(programs).of(zeros, limiter()), Unusable)
