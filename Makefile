@@ -37,7 +37,7 @@ failures: setup
 	$(BIN)/pytest -q --failures-table tests/recorded tests/real/test_docker.py \
 		tests/real/test_failures_*.py
 
-# Five minutes: each guard is taken out once, and a test must notice.
+# Two minutes: each guard is taken out once, and a test must notice.
 mutants: setup
 	$(BIN)/python -m tests.crash.mutants
 
