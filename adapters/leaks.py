@@ -79,8 +79,9 @@ class Leaks:
         return found
 
     def _is_clean(self, stamp: Stamp) -> bool:
-        known = self._searched is not None and self._searched.holds(f"{stamp} {self._mark}")
-        return known or stamp in self._clean
+        if stamp in self._clean:
+            return True
+        return self._searched is not None and self._searched.holds(f"{stamp} {self._mark}")
 
     def _keep_clean(self, stamp: Stamp) -> None:
         if self._searched is not None:

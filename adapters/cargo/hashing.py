@@ -65,7 +65,7 @@ class Programs(Facts):
 
 
 class Hashes:
-    """Hashes programs. What has not changed since is not read again by the same process."""
+    """Hashes programs. What has not changed since is not read again."""
 
     def __init__(self, programs: Programs | None = None) -> None:
         """Know what `programs` remembers; without it, nothing."""
