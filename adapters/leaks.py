@@ -81,14 +81,17 @@ class Leaks:
     def _is_clean(self, stamp: Stamp) -> bool:
         if stamp in self._clean:
             return True
-        return self._searched is not None and self._searched.holds(f"{stamp} {self._mark}")
+        return self._searched is not None and self._searched.holds(self._name(stamp))
 
     def _keep_clean(self, stamp: Stamp) -> None:
         if self._searched is not None:
-            self._searched.keep(f"{stamp} {self._mark}")
+            self._searched.keep(self._name(stamp))
         self._clean[stamp] = None
         while len(self._clean) > CLEAN_MAX:
             self._clean.pop(next(iter(self._clean)), None)
+
+    def _name(self, stamp: Stamp) -> str:
+        return f"{stamp} {self._mark}"
 
     def _windows(self, file: BinaryIO) -> Iterator[bytes]:
         """The content in pieces that overlap: read, not mapped, since a file may shrink meanwhile."""
