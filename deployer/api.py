@@ -179,7 +179,8 @@ class Deployer:
         known = await self._known(request)
         if isinstance(known, Failure):
             return self._refused(request.tenant, known)
-        plan = await self._planned(known)
+        taken = await self._adapters.journal.tags(known.tenant)
+        plan = await self._planned(known, taken)
         finished = await self._finished_or_unsettled(plan)
         if finished is not None:
             return finished
@@ -198,9 +199,9 @@ class Deployer:
         record = planning.last_deployed(records)
         return record if isinstance(record, Failure) else _again(request, record)
 
-    async def _planned(self, request: DeployRequest) -> Plan:
+    async def _planned(self, request: DeployRequest, taken: frozenset[str] = frozenset()) -> Plan:
         revision = await self._revision(request.project_root)
-        return planning.planned(request, revision, self._adapters.clock.wall())
+        return planning.planned(request, revision, self._adapters.clock.wall(), taken)
 
     async def _revision(self, project_root: Path) -> Revision:
         """What the project stands at; beside git's processes is time to load what comes next."""

@@ -2,7 +2,9 @@
 
 import secrets
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from itertools import count
 from typing import Final
 
 from deployer.failures import Failure, Kind
@@ -26,12 +28,19 @@ def _base32(number: int, width: int) -> str:
     return "".join(_ALPHABET[number >> 5 * place & 31] for place in reversed(range(width)))
 
 
-def planned(request: DeployRequest, revision: Revision, now: float) -> Plan:
-    """The plan of a run that starts at `now`, seconds since the epoch; crates come later."""
+def planned(
+    request: DeployRequest, revision: Revision, now: float, taken: AbstractSet[str] = frozenset()
+) -> Plan:
+    """The plan of a run that starts at `now`, seconds since the epoch; crates come later.
+
+    `taken`: the tags of the tenant's earlier runs. A deploy takes less than a second, so two of
+    one commit may begin in the same; the tag of the second names the next one that is free.
+    """
+    invented = (f"deploy-{second}-{revision.short_sha}" for second in count(int(now)))
     return Plan(
         request=request,
         crates=(),
-        tag=request.tag or f"deploy-{int(now)}-{revision.short_sha}",
+        tag=request.tag or next(tag for tag in invented if tag not in taken),
         revision=revision,
         key=secrets.token_hex(16),
     )

@@ -283,6 +283,9 @@ class Journal(Protocol):
     async def latest(self, tenant: str) -> Run | None:
         """The tenant's newest run."""
 
+    async def tags(self, tenant: str) -> frozenset[str]:
+        """The tags of all runs of the tenant."""
+
     async def run(self, run_id: RunId) -> Run | None:
         """The run with this id."""
 

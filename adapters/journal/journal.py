@@ -95,6 +95,10 @@ class Journal:
         """The tenant's newest run."""
         return await self._call(lambda: self._reader().newest(tenant))
 
+    async def tags(self, tenant: str) -> frozenset[str]:
+        """The tags of all runs of the tenant."""
+        return await self._call(lambda: self._reader().tags(tenant))
+
     async def run(self, run_id: RunId) -> Run | None:
         """The run with this id."""
         return await self._call(lambda: self._reader().run(run_id))

@@ -21,6 +21,10 @@ _COLUMNS: Final = (
     "id, state, fence, seq, resumes, furthest, stalled, acknowledged, abandoned, opened_at, updated_at, "
     "plan, facts, intent, failure"
 )
+_TAGS: Final = """
+select json_extract(plan, '$.tag') from run
+where (?1 is null or api = ?1) and tenant = ?2 and json_valid(plan)
+"""
 
 
 def lock_path(state_dir: Path, api: str, tenant: str) -> Path:
@@ -45,6 +49,12 @@ class JournalReader:
     def newest(self, tenant: str, condition: str = "1") -> Run | None:
         """The tenant's newest run that fits an SQL condition of ours."""
         return next(self._of_tenant(tenant, condition, 1), None)
+
+    def tags(self, tenant: str) -> frozenset[str]:
+        """The tags of all runs of the tenant whose plan can be read."""
+        with journal_file.translated(self.state_dir / journal_file.NAME):
+            rows = self.connection.execute(_TAGS, (self.api, tenant)).fetchall()
+        return frozenset(tag for (tag,) in rows)
 
     def records(self, tenant: str | None, limit: int) -> tuple[RunRecord, ...]:
         """The newest runs first, each with its phases."""

@@ -283,9 +283,9 @@ MUTANTS: Final = (
     Mutant(
         guard="a run's tag is its own",
         file="deployer/planning.py",
-        before='f"deploy-{int(now)}-{revision.short_sha}"',
-        after='f"deploy-{revision.short_sha}"',
-        test="tests/unit/test_driver.py tests/unit/test_api.py",
+        before="next(tag for tag in invented if tag not in taken)",
+        after="next(invented)",
+        test="tests/unit/test_api.py -k within_a_second",
     ),
     Mutant(
         guard="resumes without progress end",

@@ -74,7 +74,11 @@ def sandbox_of_session(raised: Raised, sandbox_folder: Path) -> Iterator[Sandbox
 
 @pytest.fixture(name="sandbox")
 def sandbox_without_faults(raised: Raised, sandbox_of_session: Sandbox) -> Iterator[Sandbox]:
-    """The session's sandbox; faults that a test switches on end with the test."""
+    """The session's sandbox; faults that a test switches on end with the test.
+
+    Its ledger begins with the test: of two journals, runs of one commit within a second share a tag.
+    """
+    sandbox_of_session.ledger.write_text("")
     yield sandbox_of_session
     raised.no_faults(sandbox_of_session)
 

@@ -15,7 +15,7 @@ from deployer.model import Revision
 from deployer.run import Outcome
 from deployer.states.flow import WORKING, State
 from tests.fakes.deployers import adapters, deployer, request
-from tests.fakes.neighbours import LOGIN, Clock, Neighbours, sha
+from tests.fakes.neighbours import LOGIN, REVISION, Clock, Neighbours, sha
 
 pytestmark = pytest.mark.anyio
 NAME = "registry.fly.io/sp-ten-1"
@@ -67,6 +67,28 @@ async def test_skip_push_alone_without_history_is_refused(tmp_path: Path) -> Non
     assert result.refused
     assert result.exit_code == ExitCode.REFUSED
     assert of.deployed == []
+
+
+async def test_runs_of_one_commit_within_a_second_have_tags_of_their_own(tmp_path: Path) -> None:
+    of = Neighbours()
+
+    async with deployer(tmp_path, of) as here:
+        runs = [await here.deploy(request(tmp_path, new=True)) for _ in range(3)]
+
+    began = int(Clock().wall())
+    assert of.deployed == [run.image for run in runs]
+    assert [str(run.image).rpartition(":")[2] for run in runs] == [
+        f"deploy-{began + later}-{REVISION.short_sha}" for later in range(3)
+    ]
+
+
+async def test_a_tag_that_the_caller_names_may_be_deployed_again(tmp_path: Path) -> None:
+    of = Neighbours()
+
+    async with deployer(tmp_path, of) as here:
+        runs = [await here.deploy(request(tmp_path, new=True, tag="v1")) for _ in range(2)]
+
+    assert [str(run.image) for run in runs] == [f"{NAME}:v1"] * 2
 
 
 async def test_rollback_goes_to_the_image_before_the_current_one(tmp_path: Path) -> None:

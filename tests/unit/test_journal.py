@@ -70,6 +70,20 @@ async def test_a_run_of_another_management_api_cannot_be_resumed_here(tmp_path: 
     assert found == (None, None)
 
 
+async def test_tags_are_a_tenant_s_own_and_a_damaged_plan_hides_no_other(tmp_path: Path) -> None:
+    here, elsewhere = journal(tmp_path), Journal(tmp_path, "https://other.example", Clock())
+    await here.open_run(new_run(tmp_path, "r1"))
+    run = await here.open_run(new_run(tmp_path, "r2"))
+    with sqlite3.connect(tmp_path / NAME) as other:
+        other.execute("update run set plan = '{' where id = 'r1'")
+
+    tags = [await here.tags("ten_1"), await here.tags("ten_2"), await elsewhere.tags("ten_1")]
+    await here.aclose()
+    await elsewhere.aclose()
+
+    assert tags == [{run.plan.tag}, set(), set()]
+
+
 async def test_a_failure_is_read_back_as_it_was(tmp_path: Path) -> None:
     here = journal(tmp_path)
     run = await here.open_run(new_run(tmp_path))
