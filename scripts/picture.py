@@ -9,12 +9,13 @@ import struct
 import sys
 import tempfile
 import termios
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import pyte
 from rich.console import Console
@@ -39,8 +40,16 @@ _COLOURS: Final = {
 }
 
 
-def shown(argv: tuple[str, ...], project: Path, env: Mapping[str, str]) -> list[str]:
-    """Run the command line in a terminal; the lines that stand there at the end, with colours."""
+def shown(
+    argv: tuple[str, ...],
+    project: Path,
+    env: Mapping[str, str],
+    see: Callable[[list[str]], None] = lambda _lines: None,
+) -> list[str]:
+    """Run the command line in a terminal; the lines that stand there at the end, with colours.
+
+    `see` is shown the plain lines each time something was written.
+    """
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(project)
@@ -50,6 +59,7 @@ def shown(argv: tuple[str, ...], project: Path, env: Mapping[str, str]) -> list[
     stream = pyte.ByteStream(screen)
     while chunk := _read(terminal):
         stream.feed(chunk)
+        see(screen.display)
     os.waitpid(child, 0)
     lines = [_line(screen, row) for row in range(ROWS)]
     while lines and not lines[-1].strip():
@@ -92,8 +102,13 @@ async def story(place: Sandbox, folder: Path) -> list[str]:
     env = {**os.environ, **place.environment(), "XDG_STATE_HOME": str(folder), "TERM": "xterm"}
     env.pop("NO_COLOR", None)
     await write_workspace(project, place, os.environ)
-    place.faults.switch_on("push-401")
-    first = await anyio.to_thread.run_sync(shown, ("deploy",), project, env)
+
+    def spoil(lines: list[str]) -> None:
+        # Not sooner: the preflight would find it before the compile.
+        if any(re.search(r"✓ +building", line) for line in lines):
+            anyio.from_thread.run_sync(place.faults.switch_on, "push-401")
+
+    first = await anyio.to_thread.run_sync(shown, ("deploy",), project, env, spoil)
     place.faults.switch_off()
     second = await anyio.to_thread.run_sync(shown, ("resume",), project, env)
     return [f"{PROMPT}deployer deploy", *first, "", f"{PROMPT}deployer resume", *second]
@@ -109,7 +124,7 @@ async def main() -> None:
             base_port=0,
             faults={},
         )
-        async with sandbox(options, sys.stderr.write) as place:
+        async with sandbox(options, lambda line: sys.stderr.write(f"{line}\n")) as place:
             lines = await story(place, Path(name))
     PICTURE.write_text(drawn(lines))
     sys.stdout.write("\n".join(lines) + "\n")
