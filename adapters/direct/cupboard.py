@@ -10,6 +10,9 @@ from deployer.adapters.direct.codec import Codec
 from deployer.adapters.direct.values import Base, DiffId, Recipe
 from deployer.adapters.facts import Facts
 
+# 2: their trees hold the directories that no layer names, too.
+_BASES: Final = "bases-2"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownLayer:
@@ -58,11 +61,11 @@ class Cupboard(Facts):
 
     def base(self, digest: str) -> Base | None:
         """A base image by the digest that its registry named."""
-        return self._get("bases", digest, Base)
+        return self._get(_BASES, digest, Base)
 
     def keep_base(self, digest: str, base: Base) -> None:
         """Remember it."""
-        self._put("bases", digest, base)
+        self._put(_BASES, digest, base)
 
     def reference(self, name: str) -> str | None:
         """The digest that a base image's name meant the last time."""

@@ -76,7 +76,18 @@ def with_layer(kinds: dict[str, str], entries: Iterable[tuple[str, str]]) -> dic
     replaced = {path for path, kind in found if kind != DIRECTORY and kept.get(path) == DIRECTORY}
     kept = _without(kept, replaced, set()) if replaced else kept
     added = {path: kind for path, kind in found if not is_whiteout(path)}
-    return kept | added
+    return _implied(added) | kept | added
+
+
+def _implied(added: Iterable[str]) -> dict[str, str]:
+    """The directories above `added`: whoever unpacks makes those that no layer names."""
+    made: dict[str, str] = {}
+    for path in added:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in made:
+            made[parent] = DIRECTORY
+            parent = parent.rpartition("/")[0]
+    return made
 
 
 def is_whiteout(path: str) -> bool:
