@@ -66,6 +66,9 @@ class Bases:
             found = await _Fetch(repository).base(digest)
         except RefusedError as error:
             return refusal(RefusedError(line, f"{name}: {error}"))
+        except OSError as error:
+            cause = f"the layers of {name} cannot be written: {error.strerror or error}"
+            return _failure(Kind.STATE_IO, cause)
         if isinstance(found, Base):
             self._cupboard.keep_base(digest, found)
         return found
@@ -196,9 +199,14 @@ class _Fetch:
         async with self._repository.download(f"blobs/{layer.digest}", {}) as found:
             if isinstance(found, Failure):
                 return _relabelled(found, name)
+            size = 0
             async for piece in found.pieces():
                 digest.update(piece)
                 file.write(piece)
+                size += len(piece)
+                if size > layer.size:
+                    cause = f"{name} has more than the {layer.size} bytes that its manifest names"
+                    return _failure(Kind.BASE_UNREACHABLE, cause)
         if found.trouble is not None:
             return _failure(Kind.BASE_UNREACHABLE, f"{name}: {found.trouble.cause}")
         if f"sha256:{digest.hexdigest()}" != layer.digest:

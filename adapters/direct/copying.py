@@ -17,7 +17,7 @@ from deployer.adapters.direct.context_view import ContextView
 from deployer.adapters.direct.image_tree import ImageTree, is_whiteout
 from deployer.adapters.direct.instructions import Instruction
 from deployer.adapters.direct.settings import Settings, absolute
-from deployer.adapters.direct.values import Base, Member, RefusedError
+from deployer.adapters.direct.values import Base, Member, RefusedError, is_text
 
 DIRECTORY_MODE: Final = 0o755
 LINK_MODE: Final = 0o777
@@ -54,6 +54,10 @@ class Copying:
                 step.line, "several sources, and the destination does not end with a slash"
             )
         target = absolute(settings.workdir, destination).strip("/")
+        if destination == "." and not self._tree.is_directory(target):
+            # A file's name in the classic builder, a directory in BuildKit.
+            why = f"/{target} is no directory yet, and what `.` means then differs between builders"
+            raise RefusedError(step.line, f"{why}: write ./, or use an engine")
         layer = _Layer(step.line, self._tree)
         owner = self._owner(step, settings)
         for source in sources:
@@ -139,21 +143,25 @@ class Copying:
             return None
         user, colon, group = settings.word(written, step.line).partition(":")
         # A user alone names the group as well.
-        return _Owner(
+        owner = _Owner(
             uid=self._id(user, "etc/passwd", self._base.passwd, step.line),
             gid=self._id(group if colon else user, "etc/group", self._base.group, step.line),
         )
+        if not colon and _fields(self._base.passwd, user)[3:4] not in ([], [str(owner.gid)]):
+            # /etc/group's in the classic builder, /etc/passwd's in BuildKit.
+            why = f"the group that --chown={user} means differs between builders"
+            raise RefusedError(step.line, f"{why}: write --chown={user}:GROUP, or use an engine")
+        return owner
 
     def _id(self, name: str, path: str, text: str, line: int) -> int:
         if _ID.fullmatch(name) and int(name) <= _ID_MAX:
             return int(name)
         if path in self._tree.copied:
             raise RefusedError(line, f"--chown={name}: /{path} was copied: needs an engine")
-        rows = (row.split(":") for row in text.splitlines())
-        ids = [row[2] for row in rows if len(row) > 2 and row[0] == name]  # noqa: PLR2004
-        if not ids or not _ID.fullmatch(ids[0]):
+        (found,) = _fields(text, name)[2:3] or ("",)
+        if not _ID.fullmatch(found):
             raise RefusedError(line, f"--chown={name}: the base image's /{path} has no {name!r}")
-        return int(ids[0])
+        return int(found)
 
 
 class _Layer:
@@ -166,7 +174,7 @@ class _Layer:
         self._chosen: set[str] = set()  # not merely made on the way: --chmod is for these
 
     def put(self, member: Member, *, chosen: bool = False) -> None:
-        if not all(map(_is_text, (member.path, member.source, member.target))):
+        if not all(map(is_text, (member.path, member.source, member.target))):
             raise RefusedError(self.line, f"/{member.path!a}: its name is not UTF-8")
         if is_whiteout(member.path):
             raise RefusedError(self.line, f"/{member.path}: its name deletes a file in a layer")
@@ -200,13 +208,10 @@ def _mode(step: Instruction, settings: Settings) -> int | None:
     return int(text, 8)
 
 
-def _is_text(name: str) -> bool:
-    """Whether a file's name is more than bytes: a recipe keeps text."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _fields(text: str, name: str) -> list[str]:
+    """The row of `name` in an /etc/passwd or /etc/group; nothing where there is none."""
+    rows = (row.split(":") for row in text.splitlines())
+    return next((row for row in rows if row[0] == name), [])
 
 
 def _directory(path: str) -> Member:

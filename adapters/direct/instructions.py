@@ -4,7 +4,10 @@ Whatever else there is gets refused with its line; an engine can do it.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from json import JSONDecoder
 from typing import Final
 
 from e2b_dockerfile_utils import (
@@ -28,6 +31,8 @@ _SETTINGS: Final = frozenset(
         *("LABEL", "MAINTAINER", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
     }
 )
+_MAY_BE_JSON: Final = frozenset({"CMD", "COPY", "ENTRYPOINT", "HEALTHCHECK", "SHELL", "VOLUME"})
+_JSON: Final = JSONDecoder()
 _WHY_NOT: Final = {
     "RUN": "RUN executes a command",
     "ADD": "ADD may fetch or unpack (COPY does not)",
@@ -97,6 +102,9 @@ def _checked(found: DockerfileInstruction) -> Instruction:
         raise RefusedError(line, f"{_WHY_NOT.get(name, f'{name} is not known')}: needs an engine")
     if found.heredocs:
         raise RefusedError(line, f"{name} with a heredoc needs an engine")
+    if name in _MAY_BE_JSON and not found.json and _begins_with_array(found):
+        # What follows is dropped by dockerd 20.10; newer builders take the line for a shell's.
+        raise RefusedError(line, f"{name} with text behind its JSON array needs an engine")
     flags = {}
     for flag in found.flags:
         key, equals, value = flag.removeprefix("--").partition("=")
@@ -113,17 +121,45 @@ def _checked(found: DockerfileInstruction) -> Instruction:
     )
 
 
+def _begins_with_array(found: DockerfileInstruction) -> bool:
+    words = found.args[1:] if found.name == "HEALTHCHECK" else found.args
+    try:
+        value, _ = _JSON.raw_decode(" ".join(words))
+    except ValueError:
+        return False
+    return isinstance(value, list)
+
+
 def _global_args(instructions: list[Instruction], escape: str) -> dict[str, str]:
     known: dict[str, str] = {}
     for each in instructions:
         if each.name != "ARG":
             raise RefusedError(each.line, f"{each.name} before FROM")
-        for word in each.words:
-            name, given, default = word.partition("=")
-            refuse_platform(name, each.line)
-            if given:
-                known[name] = expanded(default, known, escape, each.line)
+        known |= arguments(each, partial(expanded, known=known, escape=escape, line=each.line))
     return known
+
+
+def arguments(step: Instruction, expand: Callable[[str], str]) -> dict[str, str]:
+    """What one ARG sets. May raise RefusedError.
+
+    Its words see the variables as they were before it, or one the other: that differs.
+    """
+    found: dict[str, str] = {}
+    for word in step.words:
+        name, given, default = word.partition("=")
+        refuse_platform(name, step.line)
+        if any(_mentions(default, earlier) for earlier in found):
+            why = (
+                f"{step.text}: whether {name} sees what the same line sets differs between builders"
+            )
+            raise RefusedError(step.line, f"{why}: needs an engine")
+        if given:
+            found[name] = expand(default)
+    return found
+
+
+def _mentions(word: str, name: str) -> bool:
+    return re.search(rf"\$\{{?{re.escape(name)}(?!\w)", word) is not None
 
 
 def refuse_platform(name: str, line: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import IO, Final, cast
 
 from deployer.adapters.direct.image_tree import DIRECTORY, LINK, OTHER, with_layer
-from deployer.adapters.direct.values import RefusedError
+from deployer.adapters.direct.values import RefusedError, is_text
 
 _PIECE: Final = 256 * 1024  # bytes
 _GZIP: Final = b"\x1f\x8b"
@@ -80,7 +80,8 @@ def _entries(plain: _Hashing, listing: Listing) -> list[tuple[str, str]]:
     with tarfile.open(fileobj=plain, mode="r|", bufsize=_PIECE) as tar:  # type: ignore[call-overload]  # only read() is asked for
         for member in tar:
             path = member.name.removeprefix("./").strip("/")
-            if path in ("", "."):
+            # A name that is not UTF-8 is one that no Dockerfile can say.
+            if path in ("", ".") or not is_text(path):
                 continue
             kind = DIRECTORY if member.isdir() else LINK if member.issym() else OTHER
             entries.append((path, kind))

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from deployer.adapters.direct.instructions import Instruction, expanded, refuse_platform
+from deployer.adapters.direct.instructions import Instruction, arguments, expanded
 from deployer.adapters.direct.values import RefusedError
 
 _NAME_VALUE: Final = 3  # ENV's and LABEL's words come as name, value, delimiter
@@ -60,11 +60,11 @@ class Settings:
         return {name: value for name, _, value in pairs}
 
     def _arg(self, step: Instruction) -> None:
-        for word in step.words:
-            name, given, default = word.partition("=")
-            refuse_platform(name, step.line)
-            value = self.word(default, step.line) if given else self._global_args.get(name)
+        given = arguments(step, lambda word: self.word(word, step.line))
+        for name in (word.partition("=")[0] for word in step.words):
+            value = given.get(name, self._global_args.get(name))
             if value is None:
+                self._refuse_to_unset(name, step.line)
                 continue
             if self._env.get(name, value) != value:
                 # ENV's value goes on in the classic builder, ARG's in BuildKit.
@@ -72,13 +72,22 @@ class Settings:
                 raise RefusedError(step.line, f"{why}: needs an engine")
             self._args[name] = value
 
+    def _refuse_to_unset(self, name: str, line: int) -> None:
+        if name in self._args and name not in self._env:
+            # The classic builder forgets the value, BuildKit keeps it.
+            why = f"ARG {name} had a value, and whether it still has it differs between builders"
+            raise RefusedError(line, f"{why}: needs an engine")
+
     def _pairs(self, step: Instruction) -> dict[str, str]:
         # One line sees the variables as they were before it.
         words = step.words
         starts = range(0, len(words), _NAME_VALUE)
-        return {
+        found = {
             self.word(words[at], step.line): self.word(words[at + 1], step.line) for at in starts
         }
+        if "" in found:
+            raise RefusedError(step.line, f"{step.name} wants a name before each =")
+        return found
 
     def _set_env(self, step: Instruction) -> None:
         merged = self._env | self._pairs(step)
@@ -125,6 +134,8 @@ class Settings:
             self.config["Cmd"] = None
 
     def _expose(self, step: Instruction) -> None:
+        if not step.words:
+            raise RefusedError(step.line, "EXPOSE requires at least one port")
         ports = dict(self.config.get("ExposedPorts") or {})
         for word in step.words:
             for port in self.word(word, step.line).split():
@@ -145,13 +156,13 @@ class Settings:
 
     def _healthcheck(self, step: Instruction) -> None:
         kind, *command = step.words or ("",)
-        if kind.upper() == "NONE":
+        if kind.upper() == "NONE" and not command:
             self.config["Healthcheck"] = {"Test": ["NONE"]}
         elif kind.upper() == "CMD" and command:
             test = ["CMD", *command] if step.json else ["CMD-SHELL", *command]
             self.config["Healthcheck"] = {"Test": test, **_timing(step)}
         else:
-            raise RefusedError(step.line, "HEALTHCHECK wants NONE or CMD with a command")
+            raise RefusedError(step.line, "HEALTHCHECK wants NONE, or CMD with a command")
 
 
 def absolute(workdir: str, written: str) -> str:
@@ -182,8 +193,8 @@ def _timing(step: Instruction) -> dict[str, int]:
     }
     retries = step.flags.get("retries")
     if retries is not None:
-        if not retries.isdigit():
-            raise RefusedError(step.line, f"HEALTHCHECK --retries={retries} is no number")
+        if not retries.isdigit() or int(retries) < 1:
+            raise RefusedError(step.line, f"HEALTHCHECK --retries={retries} is not at least 1")
         found["Retries"] = int(retries)
     return {name: value for name, value in found.items() if value}
 
@@ -193,7 +204,10 @@ def _duration(step: Instruction, text: str) -> int:
     if not _DURATION.fullmatch(text):
         raise RefusedError(step.line, f"{text!r} is no duration such as 30s")
     parts = _DURATION_PART.findall(text)
-    return round(sum(float(number) * _NANOSECONDS[unit] for number, unit in parts))
+    found = round(sum(float(number) * _NANOSECONDS[unit] for number, unit in parts))
+    if 0 < found < _NANOSECONDS["ms"]:
+        raise RefusedError(step.line, f"{text!r} is less than 1ms")
+    return found
 
 
 # The methods of one class, in one place.

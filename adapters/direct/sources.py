@@ -99,6 +99,8 @@ class _CopiedSending:
             begin = max(0, self.skip - done)
             done += len(piece)
             self.moved(done)
+            if done > self.blob.size:
+                return  # and the digest will not be the blob's
             if begin < len(piece):
                 yield piece[begin:]
 

@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,8 @@ class Place:
         return digest
 
 
-def base_layer(*, link: str | None = None) -> bytes:
+def base_layer(*, link: str | None = None, files: Mapping[str, str] | None = None) -> bytes:
+    """A plain tar of two directories, a link, and files without entries for what is above them."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name in ("usr", "etc"):
@@ -79,6 +80,10 @@ def base_layer(*, link: str | None = None) -> bytes:
             info = tarfile.TarInfo(link)
             info.type, info.linkname = tarfile.SYMTYPE, "usr"
             tar.addfile(info)
+        for name, text in (files or {}).items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
     return out.getvalue()
 
 

@@ -148,6 +148,7 @@ DISPUTED: Final[Mapping[str, tuple[int, str]]] = {
     "workdir after user": (3, "USER 1000\nWORKDIR /home/me"),
     "workdir after user, relative": (4, "WORKDIR /usr\nUSER worker\nWORKDIR mine"),
     "chown, directory below a new one": (2, "COPY --chown=5:6 services /x/y/z"),
+    "arg that loses its value": (3, "ARG A=1\nARG A\nLABEL a=${A:-none}"),
     "arg after env": (3, "ENV X=env\nARG X=arg\nLABEL x=$X"),
 }
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import resource
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,6 +25,8 @@ from tests.fakes.direct import DOCKERFILE, TAG, base_layer, place
 from tests.servers.registry import MemoryRegistry, error, memory_registry, sha, with_base
 
 pytestmark = pytest.mark.anyio
+# Two groups for one user: the one of /etc/passwd, and the one of the same name.
+ACCOUNTS = {"etc/passwd": "bob:x:1000:100::/:/bin/sh\n", "etc/group": "bob:x:1000:\n"}
 
 
 @pytest.fixture
@@ -388,6 +391,74 @@ async def test_a_layer_with_other_bytes_than_its_digest_is_refused(root: Path) -
         assert failure.kind is Kind.BASE_UNREACHABLE
 
 
+async def test_a_base_layer_without_an_end_is_read_as_far_as_its_manifest_says(root: Path) -> None:
+    async with place(root) as here:
+        layer = next(iter(here.registry.blobs))
+        here.registry.blobs[layer] += bytes(1 << 20)
+
+        failure = await here.build()
+
+        assert isinstance(failure, Failure)
+        assert failure.kind is Kind.BASE_UNREACHABLE
+        assert "has more than the" in failure.cause
+
+
+async def test_a_full_disk_below_a_base_layer_is_said(root: Path) -> None:
+    async with place(root) as here:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+        try:
+            failure = await here.build()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+        assert isinstance(failure, Failure)
+        assert failure.kind is Kind.STATE_IO
+        assert "cannot be written: File too large" in failure.cause
+
+
+async def test_what_a_base_layer_implies_is_a_directory_in_which_a_copy_lands(root: Path) -> None:
+    (root / "Dockerfile").write_text("FROM base:1\nCOPY notes.txt /opt/bin\nWORKDIR /opt/bin\n")
+    async with place(root) as here:
+        with_base(here.registry, base_layer(files={"opt/bin/tool": "t"}))
+
+        await here.pushed()
+
+        _base, *ours = layers_of(here.registry)
+        (layer,) = ours  # WORKDIR has nothing to make
+        with tarfile.open(fileobj=io.BytesIO(here.registry.blobs[layer])) as tar:
+            assert tar.getnames() == ["opt/bin/notes.txt"]
+
+
+async def test_a_name_in_the_base_that_is_no_text_is_no_hindrance(root: Path) -> None:
+    async with place(root) as here:
+        with_base(here.registry, base_layer(files={"caf\udce9/x": "t"}))
+
+        await here.pushed()
+
+
+@pytest.mark.parametrize("form", [r'CMD ["\ud800"]', r'COPY ["notes.txt\u0000", "/x"]'])
+async def test_what_no_path_and_no_word_can_hold_is_a_syntax_error(root: Path, form: str) -> None:
+    (root / "Dockerfile").write_text(f"FROM base:1\n{form}\n")
+    async with place(root) as here:
+        failure = await here.build()
+
+        assert isinstance(failure, Failure)
+        assert failure.kind is Kind.DOCKERFILE_SYNTAX
+        assert "line 2" in failure.cause
+
+
+async def test_a_registry_that_sends_a_head_elsewhere_has_the_blob(root: Path) -> None:
+    async with place(root) as here:
+        first = await here.pushed()
+        elsewhere = {"location": "https://bucket.example/x"}
+        here.registry.answers["HEAD"] = [
+            web.Response(status=307, headers=elsewhere) for _ in range(9)
+        ]
+
+        assert await here.pushed() == first
+
+
 @pytest.mark.parametrize(
     ("line", "cause"),
     [
@@ -403,6 +474,18 @@ async def test_a_layer_with_other_bytes_than_its_digest_is_refused(root: Path) -
         ("USER 7\nWORKDIR /a/b", "line 3: who owns /a after USER 7 differs between builders"),
         ("COPY --chown=7 bin /a/b/c", "line 2: who owns /a/b under --chown differs"),
         ("ENV X=1\nARG X=2", "line 3: ARG X is an ENV already, and which one wins differs"),
+        (
+            "ARG A=1 B=${A}",
+            "line 2: ARG A=1 B=${A}: whether B sees what the same line sets differs",
+        ),
+        ("ARG A=1\nARG A", "line 3: ARG A had a value, and whether it still has it differs"),
+        ("COPY notes.txt .", "/w is no directory yet, and what `.` means then differs between"),
+        ("COPY --chown=bob notes.txt /x", "the group that --chown=bob means differs between"),
+        ("ENV =x", "ENV wants a name"),
+        ("EXPOSE", "at least one port"),
+        ("HEALTHCHECK NONE x", "wants NONE, or CMD with a command"),
+        ("HEALTHCHECK --retries=0 CMD x", "not at least 1"),
+        ("HEALTHCHECK --interval=1us CMD x", "less than 1ms"),
         ("HEALTHCHECK --interval=soon CMD x", "no duration"),
         ("STOPSIGNAL SIGNOTHING", "no signal"),
         ("ARG TARGETARCH", "another value in each builder"),
@@ -414,7 +497,9 @@ async def test_what_depends_on_the_base_is_refused_with_its_line(
     (root / "Dockerfile").write_text(f"FROM base:1\n{line}\n")
     (root / ".wh.x").touch()
     async with place(root) as here:
-        with_base(here.registry, base_layer(link="bin"))
+        with_base(
+            here.registry, base_layer(link="bin", files=ACCOUNTS), config={"WorkingDir": "/w"}
+        )
 
         foreseen = await here.builder.foresee(here.order, frozenset(), here.told.append)
         failure = await here.build()

@@ -40,6 +40,20 @@ REFUSED = {
     "nothing": ("# only a comment\n", "no FROM"),
     "no stage": ("ARG A=1\n", "no FROM"),
     "setting before FROM": ("LABEL a=b\nFROM a\n", "line 1: LABEL before FROM"),
+    "text behind CMD's array": ('FROM a\nCMD ["x"] # y\n', "line 2: CMD with text behind"),
+    "a comma behind ENTRYPOINT's array": (
+        'FROM a\nENTRYPOINT ["x"],\n',
+        "line 2: ENTRYPOINT with text",
+    ),
+    "text behind HEALTHCHECK's array": (
+        'FROM a\nHEALTHCHECK CMD ["x"] y\n',
+        "line 2: HEALTHCHECK with text",
+    ),
+    "text behind VOLUME's array": ('FROM a\nVOLUME ["/x"] y\n', "line 2: VOLUME with text"),
+    "a global argument in its own line": (
+        "ARG A=1 B=$A\nFROM a:$B\n",
+        "line 1: ARG A=1 B=.A: whether B sees",
+    ),
     "unknown instruction": ("FROM a\nFETCH x\n", "line 2: unknown instruction: FETCH"),
 }
 
@@ -50,6 +64,13 @@ def test_the_document_s_dockerfile_qualifies() -> None:
     assert program.base == "debian:bookworm-slim"
     assert program.base_line == 3
     assert [step.line for step in program.instructions][:2] == [4, 5]
+
+
+@pytest.mark.parametrize("command", ["[ -f x ] && y", "[x]", "echo [1]"])
+def test_a_shell_s_brackets_are_no_array(command: str) -> None:
+    (step,) = qualified(f"FROM a\nCMD {command}\n").instructions
+
+    assert (step.json, step.words) == (False, (command,))
 
 
 @pytest.mark.parametrize("form", REFUSED)
