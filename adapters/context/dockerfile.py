@@ -26,6 +26,9 @@ from deployer.states.flow import State
 _REMOTE: Final = re.compile(r"(?:https?|git|ssh)://|git@", re.IGNORECASE)
 # References that have no default: `${NAME:-x}` is always known.
 _PLAIN_REFERENCE: Final = re.compile(r"(?<!\\)\$(?:\{(\w+)\}|(\w+))")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_STARS: Final = re.compile(r"(?<!\\)\*{2,}")
+_BLANK: Final = re.compile(r"\s")
 _WILDCARD: Final = re.compile(r"[*?\[]")
 _NAME_VALUE: Final = 3  # ENV's arguments come as name, value, delimiter
 
@@ -118,6 +121,9 @@ class _Reader:
 
     def read(self, instruction: DockerfileInstruction) -> None:
         name = instruction.name
+        if not all(map(_is_usable, instruction.args)):
+            cause = f"{name} holds a NUL byte or half of a surrogate pair"
+            raise _DockerfileError(instruction.start_line, cause)
         if name == "FROM":
             self._from(instruction)
         elif name == "ARG":
@@ -156,18 +162,19 @@ class _Reader:
             self._stages[words[2].lower()] = self._stage
 
     def _arg(self, instruction: DockerfileInstruction) -> None:
+        # One line sees the variables as they were before it; that of ENV as well.
+        known = dict(self._stage.variables if self._stage else self._global_args)
+        args = self._stage.args if self._stage else self._global_args
         for word in instruction.args:
             name, given, default = word.partition("=")
-            if self._stage is None:
-                if given:
-                    self._global_args[name] = self._value(instruction, default, self._global_args)
-            elif given:
-                self._stage.args[name] = self._value(instruction, default, self._stage.variables)
-            elif name in self._global_args:
-                self._stage.args[name] = self._global_args[name]
+            if given:
+                args[name] = self._value(instruction, default, known)
+            elif self._stage and name in self._global_args:
+                args[name] = self._global_args[name]
+            elif self._stage:
+                args.pop(name, None)
 
     def _env(self, instruction: DockerfileInstruction, stage: _Stage) -> None:
-        # One ENV line sees the variables as they were before it.
         known = stage.variables
         for at in range(0, len(instruction.args), _NAME_VALUE):
             name, value = instruction.args[at : at + 2]
@@ -179,6 +186,10 @@ class _Reader:
             raise _DockerfileError(
                 instruction.start_line, f"{instruction.name} requires at least two arguments"
             )
+        if not instruction.json and any(map(_BLANK.search, words)):
+            # The parser splits with an eye on quotes, the builders at each blank.
+            cause = f'a name with a blank needs the JSON form, {instruction.name} ["a b", "/x/"]'
+            raise _DockerfileError(instruction.start_line, cause)
         origins = [flag[7:] for flag in instruction.flags if flag.startswith("--from=")]
         if origins:
             self.fetches |= not all(self._is_stage(origin) for origin in origins)
@@ -230,6 +241,10 @@ class _Reader:
             raise _DockerfileError(instruction.start_line, str(error)) from error
 
 
+def _is_usable(word: str) -> bool:
+    return "\0" not in word and not _SURROGATE.search(word)
+
+
 def context_path(written: str) -> str:
     """`written` as the engine reads it: relative to the context, even with a leading slash."""
     return posixpath.normpath(written.lstrip("/") or ".")
@@ -270,4 +285,6 @@ def name_matcher(pattern: str) -> Callable[[str], bool]:
     """
     # The matcher reads ignore rules, in which a leading `!` or `#` means something else.
     rule = f"\\{pattern}" if pattern[0] in "!# " else pattern
+    # In those, ** crosses slashes, too; in one name it is a *.
+    rule = _STARS.sub("*", rule)
     return PatternMatcher([rule]).matches

@@ -204,9 +204,17 @@ class _Planner:
         self._entries.left_out |= {
             path for path in secrets if not self._entries.rules.ignores(path)
         }
-        entered = [self._take_path(source, path) for path in matches if path not in secrets]
+        entered = [
+            self._take_path(source, path)
+            for path in matches
+            if path not in secrets and not self._is_kept_out(path)
+        ]
         if not any(entered):
             self._refuse_as_ignored(source, matches[0])
+
+    def _is_kept_out(self, path: str) -> bool:
+        rules = self._entries.rules
+        return rules.ignores(path) and not rules.readmits_below(path)
 
     def _take_path(self, source: Source, path: str) -> bool:
         """Add what is at `path`; False if the ignore file keeps all of it out."""

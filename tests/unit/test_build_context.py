@@ -211,6 +211,20 @@ async def test_an_ignored_source_names_file_and_rule(project: Path, write: Write
         assert failure.cause.endswith(".dockerignore ignores docs/a.md by the rule docs/**")
 
 
+async def test_a_pattern_does_not_see_what_is_ignored(project: Path, write: Write) -> None:
+    write("conf/a", "x")
+    write("link-target.txt", "x")
+    (project / "conf/local").symlink_to("/etc/hostname")
+    (project / "conf/env").symlink_to("../.env")
+    (project / "conf/kept").symlink_to("../link-target.txt")
+    write(".env", "x")
+    write(".dockerignore", "conf/local\nconf/env\nconf/kept\n.env\n")
+
+    found = await files(order(project, "COPY conf/* /x/"))
+
+    assert found == {"conf/a", ".dockerignore"}
+
+
 async def test_the_ignore_file_of_the_dockerfile_replaces_the_common_one(
     project: Path, write: Write
 ) -> None:

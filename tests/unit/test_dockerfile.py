@@ -56,6 +56,7 @@ def test_sources_are_read_as_the_engine_reads_them(copy: str, found: list[str]) 
         (["ARG A=arg", "ENV A=env", "COPY $A /z/"], ["env"]),
         (["ENV A=1", "ENV A=2 B=$A", "COPY $A $B /z/"], ["2", "1"]),
         (["COPY \\$A /z/"], ["$A"]),
+        (["ARG A=1", "ARG A=2 B=$A", "COPY $A $B /z/"], ["2", "1"]),
     ],
 )
 def test_variables_in_sources_are_expanded(lines: list[str], found: list[str]) -> None:
@@ -105,6 +106,9 @@ def test_a_source_says_where_it_stands() -> None:
         ("FROM a\nCOPY <<EOF /x\nnever ends\n", "unterminated heredoc"),
         ("FROM a\nCOPY ${A /x/\n", "line 2: failed to process"),
         ("FROM a\nCOPY a\0b /x/\n", "it holds a NUL byte"),
+        ('FROM a\nCOPY "a b" /x/\n', "line 2: a name with a blank needs the JSON form, COPY"),
+        ("FROM a\nADD a\\ b /x/\n", "line 2: a name with a blank needs the JSON form, ADD"),
+        ("FROM a\nARG A=1\nARG A\nCOPY $A /x/\n", "line 4: COPY $A: the Dockerfile does not set"),
     ],
 )
 def test_a_syntax_error_names_its_line(text: str, cause: str) -> None:
@@ -136,6 +140,10 @@ def test_the_last_rule_that_matches_decides() -> None:
         ("[!a]*", "b", False),  # the engine negates with ^
         ("[^a]*", "b", True),
         ("!*", "!x", True),
+        ("**a*", "xay", True),
+        ("**", "x", True),
+        ("\\**", "*x", True),
+        ("\\**", "xx", False),
         ("#*", "#x", True),
         ("a?", "abc", False),
     ],
