@@ -70,11 +70,16 @@ class Url:
         return self.scheme == "https" or self.is_loopback
 
     @property
-    def base(self) -> str:
-        """Scheme, host, port and path, without a slash at the end."""
+    def place(self) -> str:
+        """Scheme, host, port and path."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.path}".rstrip("/")
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+    @property
+    def base(self) -> str:
+        """The same without a slash at the end: for what is put behind it."""
+        return self.place.rstrip("/")
 
 
 def is_loopback(host: str) -> bool:

@@ -55,7 +55,7 @@ def token_url(
     wanted = {"service": challenge.service, "scope": scope or ""}
     query = urlencode({name: value for name, value in wanted.items() if value})
     queries = "&".join(part for part in (realm.query, query) if part)
-    return f"{realm.base}?{queries}" if queries else realm.base
+    return f"{realm.place}?{queries}" if queries else realm.place
 
 
 def _same_site(realm: str, registry: str) -> bool:
@@ -79,6 +79,8 @@ def basic(login: Login) -> str:
 def bearer(answer: Answer) -> str | None:
     """The Authorization header's value from a token server's answer; None without a token."""
     match answer.json():
-        case {"token": str(token)} | {"access_token": str(token)} if _TOKEN.fullmatch(token):
+        case {"token": str(token)} if _TOKEN.fullmatch(token):
+            return f"Bearer {token}"
+        case {"access_token": str(token)} if _TOKEN.fullmatch(token):
             return f"Bearer {token}"
     return None

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ import pytest
 
 from deployer.adapters.http.answer import Answer
 from deployer.adapters.http.client import Http
-from deployer.adapters.registry.auth import Bearer, bearer_challenge, token_url
+from deployer.adapters.registry.auth import Bearer, bearer, bearer_challenge, token_url
 from deployer.adapters.registry.client import Registry
 from deployer.failures import Failure, Kind
 from deployer.model import Login
@@ -168,6 +169,20 @@ async def test_a_token_is_fetched_from_the_registrys_own_host() -> None:
     assert all("REGSECRET" not in request.path for request in server.requests)
 
 
+@pytest.mark.parametrize(
+    ("told", "header"),
+    [
+        ({"token": "T"}, "Bearer T"),
+        ({"access_token": "A"}, "Bearer A"),
+        ({"token": "", "access_token": "A"}, "Bearer A"),
+        ({"token": "T", "access_token": "A"}, "Bearer T"),
+    ],
+    ids=str,
+)
+def test_a_token_has_one_of_two_names(told: dict[str, str], header: str) -> None:
+    assert bearer(Answer(200, {}, json.dumps(told).encode())) == header
+
+
 async def test_a_foreign_realm_hears_nothing() -> None:
     asked: list[str] = []
 
@@ -195,6 +210,7 @@ async def test_a_foreign_realm_hears_nothing() -> None:
         ("registry.gitlab.com", "https://gitlab.com/jwt/auth", True),
         ("registry.example.com:5000", "https://registry.example.com/token", True),
         ("registry-1.docker.io", "https://listed.example/token", True),
+        ("registry.fly.io", "https://registry.fly.io/token/", True),
         ("127.0.0.1:5000", "http://127.0.0.1:5001/token", True),
         ("localhost:5000", "http://[::1]:5001/token", False),
         ("registry.fly.io", "http://registry.fly.io/token", False),
