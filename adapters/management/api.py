@@ -16,12 +16,11 @@ from deployer.adapters.management.answers import (
     read_status,
 )
 from deployer.adapters.management.errors import (
-    NO_TENANT,
     deploy_failure,
     deploy_kind,
     deploy_trouble,
-    error_code,
     get_trouble,
+    lacks_route,
 )
 from deployer.failures import Failure, Kind
 from deployer.model import Deployment, Login, Secret, TenantStatus
@@ -95,7 +94,7 @@ class Management:
         answer = await self._call("GET", tenant, "/status")
         if isinstance(answer, Trouble):
             return get_trouble(State.DEPLOYING, answer)
-        if answer.status == HTTPStatus.NOT_FOUND and error_code(answer) != NO_TENANT:
+        if lacks_route(answer):
             return None
         return read_status(answer)
 

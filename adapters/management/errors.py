@@ -100,6 +100,12 @@ def error_code(answer: Answer) -> str | None:
     return _error(answer)[0]
 
 
+def lacks_route(answer: Answer) -> bool:
+    """Whether the API itself says that it has no such route; a proxy's 404 says nothing of it."""
+    is_own = not answer.body.strip() or isinstance(answer.json(), dict)
+    return answer.status == HTTPStatus.NOT_FOUND and is_own and error_code(answer) != NO_TENANT
+
+
 def _get_kind(answer: Answer) -> Kind:
     if answer.status == HTTPStatus.NOT_FOUND and answer.is_html:
         return Kind.NOT_THE_API  # the API's own 404 is JSON

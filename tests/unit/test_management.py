@@ -276,6 +276,25 @@ def test_hostile_names_in_a_login_never_reach_the_engine(part: str) -> None:
 # -- deploy
 
 
+@pytest.mark.parametrize(
+    ("told", "lacks"),
+    [
+        (answer(404, {"error": {"code": "not_found"}}), True),
+        (answer(404, b""), True),
+        (answer(404, {"error": {"code": "tenant_not_found"}}), False),
+        (answer(404, b"<html>", content_type="text/html"), False),
+        (answer(404, b"404 page not found", content_type="text/plain"), False),
+    ],
+)
+async def test_only_the_api_itself_can_say_that_it_has_no_status_route(
+    told: Step, *, lacks: bool
+) -> None:
+    async with api(told) as (management, _):
+        found = await management.status("t1")
+
+    assert found is None if lacks else isinstance(found, Failure)
+
+
 async def post(step: Step) -> Deployment | Failure:
     async with api(step) as (management, _):
         return await management.deploy("t1", IMAGE, "k1")
