@@ -1,10 +1,11 @@
 """The embedding interface: deploy, resume, roll back; many tenants in one event loop."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import anyio
 
@@ -28,6 +29,7 @@ from deployer.telling import OnEvent, Teller, cleaned, logging_to
 if TYPE_CHECKING:
     from deployer.settings.values import Settings
 
+T = TypeVar("T")
 HISTORY_MAX: Final = 1000  # runs that are searched for a rollback
 TIDY_SECONDS: Final = 5.0
 
@@ -87,9 +89,11 @@ class Deployer:
 
         With `acknowledge` False the caller says when the result was heard, by `acknowledge()`.
         """
-        async with self._held(request.tenant, on_lock, on_event):
-            result = await self._deploy(request, on_event)
-            return await self._heard(result, acknowledge)
+
+        async def work() -> DeployResult:
+            return await self._heard(await self._deploy(request, on_event), acknowledge)
+
+        return await self._alone(request.tenant, on_lock, on_event, work)
 
     async def resume(
         self,
@@ -101,10 +105,10 @@ class Deployer:
         acknowledge: bool = True,
     ) -> DeployResult:
         """Go on with a stored run (by default the tenant's newest) where it stands."""
-        journal = self._adapters.journal
-        async with self._held(tenant, on_lock, on_event):
-            latest = await journal.latest(tenant)
-            run = latest if run_id is None else await journal.run(RunId(run_id))
+
+        async def work() -> DeployResult:
+            latest = await self._adapters.journal.latest(tenant)
+            run = latest if run_id is None else await self._run_of(tenant, run_id)
             refusal = planning.not_resumable(run, latest)
             if refusal is not None or run is None:
                 return self._refused(tenant, refusal)
@@ -113,6 +117,8 @@ class Deployer:
             else:
                 result = await self._resume(run, on_event)
             return await self._heard(result, acknowledge)
+
+        return await self._alone(tenant, on_lock, on_event, work)
 
     async def rollback(
         self,
@@ -127,30 +133,33 @@ class Deployer:
 
         `to` is a run id or a tag; without it, the last image before the current one.
         """
-        records = await self._adapters.journal.history(request.tenant, HISTORY_MAX)
-        record = planning.rollback_target(records, to)
-        if isinstance(record, Failure):
-            return self._refused(request.tenant, record)
-        again = _again(request, record)
-        message = request.message or f"rollback to run {record.run.id}"
-        return await self.deploy(
-            replace(again, message=message),
-            on_lock=on_lock,
-            on_event=on_event,
-            acknowledge=acknowledge,
-        )
+
+        async def work() -> DeployResult:
+            # Behind the lock: whoever was waited for may have deployed.
+            records = await self._adapters.journal.history(request.tenant, HISTORY_MAX)
+            record = planning.rollback_target(records, to)
+            if isinstance(record, Failure):
+                return self._refused(request.tenant, record)
+            message = request.message or f"rollback to run {record.run.id}"
+            again = replace(_again(request, record), message=message)
+            return await self._heard(await self._deploy(again, on_event), acknowledge)
+
+        return await self._alone(request.tenant, on_lock, on_event, work)
 
     async def settle(self, tenant: str, run_id: str, settlement: Settlement) -> Run | Failure:
         """Record what became of a POST that got no answer, by the caller's own knowledge.
 
         `resume` goes on from there: it proves a deploy that was done, and sends one that was not.
         """
-        async with self._held(tenant, OnLock.FAIL, None):
-            run = planning.settleable(await self._adapters.journal.run(RunId(run_id)))
+
+        async def work() -> Run | Failure:
+            run = planning.settleable(await self._run_of(tenant, run_id))
             if isinstance(run, Failure):
                 return run
             facts = planning.settled_facts(run, settlement)
             return await self._adapters.journal.settled(run, facts, settlement)
+
+        return await self._alone(tenant, OnLock.FAIL, None, work)
 
     async def acknowledge(self, run_id: RunId) -> None:
         """The result of this run was heard: an equal deploy is a new one from now on."""
@@ -323,16 +332,41 @@ class Deployer:
         shown = self._scrub(failure) if failure else None
         return DeployResult(tenant=tenant, run_id=None, state=State.FAILED, failure=shown)
 
-    def _held(
-        self, tenant: str, on_lock: OnLock, on_event: OnEvent | None
-    ) -> AbstractAsyncContextManager[None]:
+    async def _run_of(self, tenant: str, run_id: str) -> Run | None:
+        """The tenant's own run: another's is behind another lock."""
+        run = await self._adapters.journal.run(RunId(run_id))
+        return run if run is not None and run.plan.request.tenant == tenant else None
+
+    async def _alone(
+        self,
+        tenant: str,
+        on_lock: OnLock,
+        on_event: OnEvent | None,
+        work: Callable[[], Awaitable[T]],
+    ) -> T:
+        """Do `work` as the only one that deploys this tenant.
+
+        In a child task: a host's own `task.cancel()` becomes the group's cancellation, so shields
+        hold, and a second cancel does not cut the clean-up (measured with a bare task); else the
+        tenant would be free while a write still goes on.
+        """
         tell = self._teller(on_event)
         scrub = self._adapters.scrub
-        return self._adapters.journal.hold(
+        held = self._adapters.journal.hold(
             tenant,
             on_lock,
             lambda waiting: tell.before_a_run(tenant, replace(waiting, what=scrub(waiting.what))),
         )
+        done: list[T] = []
+
+        async def alone() -> None:
+            async with held:
+                done.append(await work())
+
+        with unwrapped():
+            async with anyio.create_task_group() as group:
+                group.start_soon(alone)
+        return done[0]
 
     def _teller(self, on_event: OnEvent | None) -> Teller:
         log = logging_to(self._logger) if self._logger else None

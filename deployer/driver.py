@@ -58,11 +58,9 @@ class Driver:
         path. Raises JournalError and SupersededError; then nothing was done without a record.
         """
         with unwrapped():
-            # A child task: a host's own task.cancel() becomes the group's cancellation, so shields
-            # hold, and a second cancel does not cut the clean-up (measured with a bare task).
             async with anyio.create_task_group() as group:
                 group.start_soon(world.ahead.work)
-                group.start_soon(self._drive, world)
+                await self._drive(world)
         return self.run
 
     async def _drive(self, world: World) -> None:

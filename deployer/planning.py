@@ -75,12 +75,19 @@ def rollback_target(records: Sequence[RunRecord], to: str | None) -> RunRecord |
     if to is not None:
         named = (record for record in succeeded if to in (record.run.id, _tag(record)))
         return next(named, None) or _no_such_run(f"no succeeded run or tag {to!r} in the history")
+    # One that is not healthy runs, too: it is what a rollback wants to leave.
+    current = next(filter(_was_sent, records), None)
     earlier = (
         record
-        for record in succeeded[1:]
-        if record.run.facts.digest != succeeded[0].run.facts.digest
+        for record in succeeded
+        if current and record.run.facts.digest != current.run.facts.digest
     )
     return next(earlier, None) or _no_such_run("there is no earlier image to go back to")
+
+
+def _was_sent(record: RunRecord) -> bool:
+    facts = record.run.facts
+    return facts.deployment is not None or facts.failed_updates > 0
 
 
 def not_resumable(run: Run | None, latest: Run | None) -> Failure | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from deployer.errors import DeployError
-from deployer.failures import ExitCode, Failure, exit_code
+from deployer.failures import ExitCode, Failure, Kind, exit_code
 from deployer.names import Digest, RunId
 from deployer.run import Phase, Run
 from deployer.states.flow import State
@@ -43,7 +43,7 @@ class DeployResult:
     @property
     def resume_command(self) -> str | None:
         """The command that goes on; None when there is nothing to go on with."""
-        if self.failure is None or self.run_id is None:
+        if self.failure is None or self.run_id is None or self.failure.kind is Kind.LOOPING:
             return None
         return f"deployer resume {self.run_id}"
 

@@ -126,6 +126,7 @@ class Intent:
     previous_image: str | None  # what the status named before, where it names images
     previous_deploy_id: str | None
     before_known: bool = True  # False: the status could not be read before
+    digest: Digest | None = None  # what the image's name meant then, where it could be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

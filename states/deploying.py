@@ -114,5 +114,6 @@ async def next_intent(run: Run, facts: Facts, world: World) -> Intent:
         image=str(facts.target),
         previous_image=known.image if known else None,
         previous_deploy_id=known.deploy_id if known else None,
-        before_known=not isinstance(before, Failure),
+        before_known=known is not None,
+        digest=facts.digest,
     )

@@ -1,6 +1,7 @@
 """Proving: the server's status, then the public URL, say that the new image runs."""
 
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Final
 
 from deployer.events import Waiting, Warned
@@ -8,6 +9,7 @@ from deployer.failures import Failure, Kind
 from deployer.model import Deployment, Health, TenantStatus
 from deployer.run import Facts, Run
 from deployer.states.flow import State
+from deployer.states.settling import has_own_tag
 from deployer.states.world import World
 from deployer.verdict import Verdict, judge
 
@@ -66,23 +68,54 @@ async def until_ready(
         status = await world.api.status(run.plan.request.tenant)
         if status is None:  # a server without the route: the public URL decides alone
             return deployment
-        if isinstance(status, TenantStatus):
-            verdict = await _verdict(status, facts, deployment, world)
+        if isinstance(status, Failure):
+            seen = status.cause
+        else:
+            tells = whose(status, run, str(facts.target), deployment)
+            verdict = await _verdict(status, tells, facts, deployment, world)
             if verdict is not None:
                 return verdict
-        seen = status.cause if isinstance(status, Failure) else status.deploy_status
+            of = f" of {status.image}" if tells is Whose.EARLIER else ""
+            seen = f"{status.deploy_status}{of}"
         if not await patience.wait(f"the tenant to be ready (now: {seen})"):
             return _unhealthy(
                 f"the status stayed {seen!r} for {run.plan.request.wait.timeout:.0f} s"
             )
 
 
+class Whose(Enum):
+    """Which deploy a status tells of."""
+
+    OURS = auto()  # or nobody knows
+    EARLIER = auto()  # what ran before, still shown by a slow status
+    LATER = auto()
+
+
+def whose(status: TenantStatus, run: Run, image: str, deployment: Deployment) -> Whose:
+    """Judge by the deploy's id, where the server names any, and by the image."""
+    ours, before = deployment.deploy_id, deployment.previous_deploy_id
+    is_other = status.image not in (None, image)
+    match status.deploy_id:
+        case None:
+            return Whose.EARLIER if is_other else Whose.OURS
+        case named if named == ours:
+            return Whose.OURS
+        case named if named == before:
+            return Whose.EARLIER if is_other or ours is not None else Whose.OURS
+    if is_other:
+        return Whose.LATER if ours or before else Whose.EARLIER
+    # An image that only this run deploys is ours under each id; one mutable tag is anybody's.
+    return Whose.LATER if ours and before and not has_own_tag(run) else Whose.OURS
+
+
 async def _verdict(
-    status: TenantStatus, facts: Facts, deployment: Deployment, world: World
+    status: TenantStatus, tells: Whose, facts: Facts, deployment: Deployment, world: World
 ) -> Deployment | Failure | None:
-    if _is_newer(status, facts, deployment):
+    if tells is Whose.LATER:
         cause = f"the tenant runs {status.image} now (deploy {status.deploy_id})"
         return Failure(phase=State.DEPLOYING, kind=Kind.SUPERSEDED, cause=cause)
+    if tells is Whose.EARLIER:
+        return None
     match judge(status.deploy_status):
         case Verdict.READY:
             url = deployment.url or status.url
@@ -93,21 +126,14 @@ async def _verdict(
             return None
 
 
-def _is_newer(status: TenantStatus, facts: Facts, deployment: Deployment) -> bool:
-    """Whether a deploy came after ours: not the one before it, which a slow status still shows."""
-    if status.image in (None, str(facts.target)):
-        return False
-    known = {deployment.deploy_id, deployment.previous_deploy_id} - {None}
-    # Not each server names its deploys in the answer; what ran before is known from the status.
-    return bool(known) and status.deploy_id is not None and status.deploy_id not in known
-
-
 async def until_healthy(
     run: Run, deployment: Deployment, patience: Patience
 ) -> Deployment | Failure:
     """Look at the public URL until it answers, and keeps answering for the stability window."""
     request, world = run.plan.request, patience.world
     url = deployment.url or (f"https://{request.hostname}" if request.hostname else None)
+    if url is None and judge(deployment.deploy_status) is not Verdict.READY:
+        return _unhealthy(f"nothing is known but the word {deployment.deploy_status!r}, and no URL")
     if url is None:
         world.emit(Warned(text="neither the server nor tenants.json names a URL: not probed"))
         return deployment

@@ -39,13 +39,13 @@ async def settle(
         # hears an answer of before, and the server may have begun since.
         left = deadline - world.clock.monotonic()
         status = await world.api.status(run.plan.request.tenant)
-        match reading(intent, status, _capabilities(world), unique=_has_own_tag(run, intent)):
+        match reading(intent, status, _capabilities(world), unique=has_own_tag(run)):
             case Trace.FOUND:
                 assert isinstance(status, TenantStatus)  # noqa: S101  # what FOUND means
                 return _found(intent, status)
             case Trace.OVERTAKEN:
                 assert isinstance(status, TenantStatus)  # noqa: S101  # what OVERTAKEN means
-                return _overtaken(intent, status)
+                return _overtaken(run, intent, status)
             case Trace.SEND_AGAIN if unknown is None or intent.attempt < BACKOFF.tries:
                 await _between_posts(intent, unknown, world)
                 return None
@@ -95,7 +95,16 @@ def reading(
         return Trace.OVERTAKEN
     if IDEMPOTENT in capabilities | (status.capabilities if status else frozenset()):
         return Trace.SEND_AGAIN
-    return Trace.NONE_YET if status is not None and status.names_images else Trace.UNTRACEABLE
+    return (
+        Trace.NONE_YET if status is not None and would_tell(intent, status) else Trace.UNTRACEABLE
+    )
+
+
+def would_tell(intent: Intent, status: TenantStatus) -> bool:
+    """Whether the status would be another one if the POST had been done."""
+    if not status.names_images:
+        return False
+    return status.image != intent.image or (intent.before_known and status.deploy_id is not None)
 
 
 def is_ours(intent: Intent, status: TenantStatus, *, unique: bool) -> bool:
@@ -105,11 +114,11 @@ def is_ours(intent: Intent, status: TenantStatus, *, unique: bool) -> bool:
     """
     if status.image != intent.image:
         return False
-    if not intent.before_known:
+    if unique or not intent.before_known:
         return unique
     if status.deploy_id is not None and status.deploy_id != intent.previous_deploy_id:
         return True
-    return intent.previous_image not in (None, intent.image)
+    return intent.previous_image != intent.image
 
 
 def is_newer(intent: Intent, status: TenantStatus) -> bool:
@@ -119,10 +128,11 @@ def is_newer(intent: Intent, status: TenantStatus) -> bool:
     return status.deploy_id not in (None, intent.previous_deploy_id)
 
 
-def _has_own_tag(run: Run, intent: Intent) -> bool:
-    request = run.plan.request
+def has_own_tag(run: Run) -> bool:
+    """Whether no other run ever deploys an image of the name that this one deploys."""
+    request, target = run.plan.request, run.facts.target
     invented = request.tag is None and not request.skip_push
-    return invented and intent.image.endswith(f":{run.plan.tag}")
+    return invented and target is not None and target.tag == run.plan.tag
 
 
 def _capabilities(world: World) -> frozenset[str]:
@@ -139,9 +149,11 @@ def _found(intent: Intent, status: TenantStatus) -> Deployment:
     )
 
 
-def _overtaken(intent: Intent, status: TenantStatus) -> Failure:
+def _overtaken(run: Run, intent: Intent, status: TenantStatus) -> Failure:
     cause = f"the tenant runs {status.image} (deploy {status.deploy_id}), sent after {intent.image}"
-    return Failure(phase=State.DEPLOYING, kind=Kind.SUPERSEDED, cause=cause)
+    # It may still be done, so nothing new begins beside it.
+    how = f"once it is known what became of it: deployer settle {run.id} --as deployed|not-deployed"
+    return Failure(phase=State.DEPLOYING, kind=Kind.SUPERSEDED, cause=cause, details=(how,))
 
 
 def _unknown(intent: Intent, why: Failure) -> Failure:

@@ -27,9 +27,14 @@ async def verified(run: Run, world: World) -> Facts | StateOutcome:
         return replace(target, phase=State.DEPLOYING)
     facts = replace(run.facts, target=target)
     seen = await shown(target, login, run.plan.request.tenant, world)
+    if isinstance(seen, Failure) and not unreadable(seen, target, world):
+        return replace(seen, phase=State.DEPLOYING)
     if isinstance(seen, Failure):
-        return facts if unreadable(seen, target, world) else replace(seen, phase=State.DEPLOYING)
-    wanted = facts.digest or run.plan.request.digest
+        # One mutable tag: what it points at is not what a rollback wants.
+        back = run.plan.request.digest if login.tag is not None else None
+        return facts if back is None else await _put_back(facts, back, login, world)
+    sent = run.intent.digest if run.intent else None
+    wanted = facts.digest or sent or run.plan.request.digest
     if wanted not in (None, seen):
         return await _moved(run, facts, wanted, seen, login, world)
     if seen is None:
@@ -41,9 +46,17 @@ async def _moved(
     run: Run, facts: Facts, wanted: Digest, seen: Digest | None, login: Login, world: World
 ) -> Facts | StateOutcome:
     """The tag points elsewhere: put it back for a rollback, push again for a deploy."""
-    assert facts.target is not None  # noqa: S101  # set by the only caller
+    if run.intent is not None and seen is not None:
+        # Whoever moved it came after our POST, and the tenant may run theirs: nothing is undone.
+        cause = f"{facts.target} is {seen} now, and was {wanted} when it was sent"
+        return Failure(phase=State.DEPLOYING, kind=Kind.POST_OPEN, cause=cause)
     if not run.plan.request.skip_push:
         return Step(Event.DIGEST_GONE, run.facts, f"{facts.target} is {seen or 'absent'}")
+    return await _put_back(facts, wanted, login, world)
+
+
+async def _put_back(facts: Facts, wanted: Digest, login: Login, world: World) -> Facts | Failure:
+    assert facts.target is not None  # noqa: S101  # set by the only caller
     refused = await world.registry.retag(facts.target, wanted, login)
     if refused is None:
         return replace(facts, digest=wanted)

@@ -143,7 +143,8 @@ class Journal:
 
     async def settled(self, run: Run, facts: Facts, settlement: Settlement) -> Run:
         """Store what a person says of the open intent, and close it."""
-        settled = replace(run, intent=None, facts=facts)
+        # What it waited for was a person, and came.
+        settled = replace(run, intent=None, facts=facts, stalled=0)
         data = {"as": settlement, "process": os.getpid()}
         return await self._call(self._write, run, settled, "settled", data)
 

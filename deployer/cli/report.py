@@ -129,5 +129,8 @@ def of_record(record: RunRecord, code: int, *, signal: int | None = None) -> Rep
 
 def resume_command(record: RunRecord) -> str | None:
     """The command that goes on with a stored run; None where none can."""
+    failure = record.run.failure
+    if failure is not None and failure.kind is Kind.LOOPING:
+        return None
     open_outcomes = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.INTERRUPTED)
     return f"deployer resume {record.run.id}" if record.outcome in open_outcomes else None

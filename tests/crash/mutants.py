@@ -98,7 +98,7 @@ MUTANTS: Final = (
     Mutant(
         guard="an earlier deploy of the same image is not taken for ours",
         file="states/settling.py",
-        before="    return intent.previous_image not in (None, intent.image)\n",
+        before="    return intent.previous_image != intent.image\n",
         after="    return True\n",
         test="tests/unit/test_settling.py",
     ),
@@ -186,10 +186,10 @@ MUTANTS: Final = (
         test="tests/unit/test_guards.py -k cancelled_in_the_moment",
     ),
     Mutant(
-        guard="the driver is a child task",
-        file="deployer/driver.py",
-        before="                group.start_soon(self._drive, world)\n",
-        after="                await self._drive(world)\n",
+        guard="a run is carried by a child task",
+        file="deployer/api.py",
+        before="                group.start_soon(alone)\n",
+        after="                await alone()\n",
         test="tests/unit/test_guards.py -k twice",
     ),
     Mutant(
@@ -279,6 +279,34 @@ MUTANTS: Final = (
         before='    return f"deployer-run:{run.id}"',
         after='    return f"deployer-run:{run.plan.request.app}"',
         test="tests/unit/test_guards.py -k name_of_its_own",
+    ),
+    Mutant(
+        guard="what a status can never tell is not waited for and sent again",
+        file="states/settling.py",
+        before="return status.image != intent.image or (",
+        after="return True or (",
+        test="tests/unit/test_settling.py tests/unit/test_hard_cases.py -k tells",
+    ),
+    Mutant(
+        guard="the word for an earlier deploy is not ours",
+        file="states/proving.py",
+        before="    if tells is Whose.EARLIER:\n",
+        after="    if False:\n",
+        test="tests/unit/test_hard_cases.py -k before",
+    ),
+    Mutant(
+        guard="a tag that was moved after the POST is left alone",
+        file="states/verifying.py",
+        before="    if run.intent is not None and seen is not None:\n",
+        after="    if False:\n",
+        test="tests/unit/test_hard_cases.py -k overwrites",
+    ),
+    Mutant(
+        guard="a run is touched behind its own tenant's lock alone",
+        file="deployer/api.py",
+        before="return run if run is not None and run.plan.request.tenant == tenant else None",
+        after="return run",
+        test="tests/unit/test_hard_cases.py -k own_tenant",
     ),
     Mutant(
         guard="a run's tag is its own",

@@ -44,7 +44,9 @@ UNREADABLE = Failure(phase=State.DEPLOYING, kind=Kind.API_UNAVAILABLE, cause="50
         # The same image ran before: only a new deploy id shows that it was deployed again.
         (intent(IMAGE, "d1"), status(IMAGE, "d1"), Trace.NONE_YET),
         (intent(IMAGE, "d1"), status(IMAGE, "d2"), Trace.FOUND),
-        (intent(IMAGE, None), status(IMAGE), Trace.NONE_YET),
+        # Without one, nothing ever will: sent again it might be done twice.
+        (intent(IMAGE, None), status(IMAGE), Trace.UNTRACEABLE),
+        (intent(None, None), status(IMAGE), Trace.FOUND),
         # Somebody else's, sent after ours: sending ours again would undo it.
         (intent(), status("registry.fly.io/app:theirs", "d3"), Trace.OVERTAKEN),
         (intent(None, None), status("registry.fly.io/app:theirs", "d3"), Trace.OVERTAKEN),
@@ -65,7 +67,7 @@ def test_an_image_that_only_this_run_can_have_deployed_is_found_whatever_ran_bef
     blind, seen = intent(None, None, known=False), status(IMAGE, "d2")
 
     assert reading(blind, seen, frozenset(), unique=True) is Trace.FOUND
-    assert reading(blind, seen, frozenset(), unique=False) is Trace.NONE_YET
+    assert reading(blind, seen, frozenset(), unique=False) is Trace.UNTRACEABLE
 
 
 def test_where_keys_are_honoured_an_unseen_post_is_sent_again() -> None:
