@@ -1,9 +1,11 @@
-"""Runs one command in a process group of its own, which never outlives the tool.
+"""Runs one command in a process group of its own, and nothing of it outlives the tool.
 
 `python -I -S guard.py COMMAND [ARGUMENT …]`, the standard library only. The tool keeps the other
 end of this process's stdin open and never writes to it: its end, also after `kill -9`, closes it.
-Then, and at TERM, INT or HUP, the group gets TERM, and two seconds later KILL. The exit status is
-the command's; 128+n when signal n ended it; 127 or 126 when it could not be executed.
+Then, and at TERM, INT or HUP, the group gets TERM, and two seconds later KILL; what is left at the
+command's end is killed. So is every other group of a session that was made for the guard: timeout(1)
+makes one, and each shell with `set -m`. A daemon that left the session (`setsid`) lives on. The exit
+status is the command's; 128+n when signal n ended it; 127 or 126 when it could not be executed.
 """
 
 # `signal` and `contextlib` bring enum, collections and functools: 6 of the 18 ms of a start
@@ -74,13 +76,13 @@ def _watch(leader: int, wake: int) -> None:
     kill_at: float | None = None
     while not _ended(leader):
         if kill_at is None and _told_to_stop(wake):
-            _signal_group(leader, signal.SIGTERM)
-            _signal_group(leader, signal.SIGCONT)  # the stopped take no TERM
+            _signal_all(leader, signal.SIGTERM)
+            _signal_all(leader, signal.SIGCONT)  # the stopped take no TERM
             kill_at = time.monotonic() + GRACE_SECONDS
         elif kill_at is not None:
             _wait_until(kill_at, wake)
             if time.monotonic() >= kill_at:
-                _signal_group(leader, signal.SIGKILL)
+                _signal_all(leader, signal.SIGKILL)
                 kill_at += GRACE_SECONDS
 
 
@@ -102,6 +104,14 @@ def _ended(leader: int) -> bool:
     return os.waitid(os.P_PID, leader, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+def _signal_all(leader: int, number: int) -> None:
+    """Send `number` to the leader's group at one stroke, then to each process beside it."""
+    _signal_group(leader, number)
+    for pid in _members(leader):
+        if _group(pid) != leader:
+            _signal(pid, number)
+
+
 def _signal_group(leader: int, number: int) -> None:
     try:
         os.killpg(leader, number)
@@ -109,40 +119,78 @@ def _signal_group(leader: int, number: int) -> None:
         pass
 
 
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass  # it has just gone
+
+
 def _clear(leader: int) -> int:
     """Kill what the leader left behind, then reap it and return its status."""
     _signal_group(leader, signal.SIGKILL)
+    _kill_stragglers(leader)
     result = os.waitid(os.P_PID, leader, os.WEXITED)
-    _wait_for_stragglers(leader)
     if result is None:  # only with WNOHANG
         return 1
     return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
 
 
-def _wait_for_stragglers(group: int) -> None:
+def _kill_stragglers(leader: int) -> None:
+    """Return when none runs any more; after a second, whatever does."""
     deadline = time.monotonic() + VANISH_SECONDS
+    while (members := _members(leader)) and time.monotonic() < deadline:
+        # All of them each time: one may have forked just before it was killed.
+        for pid in members:
+            _signal(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def _members(leader: int) -> list[int]:
+    """The running processes beside the guard: of its own session, else of the leader's group.
+
+    To be asked before the leader is reaped: afterwards its number may become a stranger's.
+    """
+    guard = os.getpid()
+    if os.getsid(0) == guard:
+        found = [pid for pid in _processes() if pid != guard and _session(pid) == guard]
+    else:  # whoever began the session is in it too, with all that is theirs
+        found = [pid for pid in _processes() if _group(pid) == leader]
+    return [pid for pid in found if _runs(pid)]
+
+
+def _processes() -> list[int]:
     try:
-        while time.monotonic() < deadline and _lives(group):
-            time.sleep(0.002)
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208  # as below
     except OSError:
-        pass
+        return []  # without /proc, the leader's group is all that is known
 
 
-def _lives(group: int) -> bool:
-    """Whether a process of `group` still runs. Raises OSError once there is no such group."""
-    os.killpg(group, 0)
-    # The dead stay in it until their new parent reaps them, which in a container may be never.
-    with os.scandir("/proc") as entries:
-        return any(_runs_in(group, entry.name) for entry in entries if entry.name.isdecimal())
+# The kernel is asked, not /proc/PID/stat: with 1,000 processes it takes 0.4 ms (measured), not 12.
+def _session(pid: int) -> int:
+    """0 when the process is gone."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
 
 
-def _runs_in(group: int, pid: str) -> bool:
+def _group(pid: int) -> int:
+    """0 when the process is gone."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return 0
+
+
+def _runs(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  # pathlib costs 10 ms a start
-            state, _parent, its_group = file.read().rpartition(b")")[2].split()[:3]
+            state = file.read().rpartition(b")")[2].split()[0]
     except OSError:
         return False  # it has just gone
-    return int(its_group) == group and state not in (b"Z", b"X")
+    # The dead stay until their new parent reaps them, which in a container may be never.
+    return state not in (b"Z", b"X")
 
 
 if __name__ == "__main__":

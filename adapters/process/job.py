@@ -15,7 +15,7 @@ from deployer.adapters.process import session
 
 GUARD: Final = Path(__file__).with_name("guard.py")
 LINE_MAX: Final = 1 << 20  # bytes that are kept of one line
-# The guard needs two seconds for a group that ignores TERM, and one for it to vanish.
+# The guard needs two seconds for programs that ignore TERM, and one for them to vanish.
 GUARD_SECONDS: Final = 6.0
 # A daemon that the program started may hold its pipes open for ever.
 DRAIN_SECONDS: Final = 2.0
@@ -75,7 +75,7 @@ class LineSplitter:
 async def run(job: Job, watch: Watch | None = None) -> int | NotStarted:
     """Run `job` to its end and return the exit status, as the guard tells it.
 
-    However this is left, the program and its whole process group are gone then.
+    However this is left, the program is gone then, and all of its session; a daemon is in another.
     """
     outcome: list[int | NotStarted] = []
 
@@ -102,7 +102,7 @@ async def _run(job: Job, watch: Watch | None) -> int | NotStarted:
 
 
 async def _start(job: Job) -> Process:
-    # Cancelled half-way, asyncio kills the guard: one that has just forked can't kill its group.
+    # Cancelled half-way, asyncio kills the guard: one that has just forked can't kill its child.
     with anyio.CancelScope(shield=True):
         process = await anyio.open_process(
             [sys.executable, "-I", "-S", str(GUARD), *job.command],
@@ -143,7 +143,7 @@ async def _pump(stream: ByteReceiveStream, sink: Sink) -> None:
 
 
 async def _end(process: Process) -> None:
-    """End the guard, which ends its group; if it can't any more, do its work."""
+    """End the guard, which ends its session; if it can't any more, do its work."""
     if process.returncode is None:
         _tell(process.terminate)
         with anyio.move_on_after(GUARD_SECONDS):

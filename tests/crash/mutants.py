@@ -344,6 +344,13 @@ MUTANTS: Final = (
         test="tests/unit/test_guard.py",
     ),
     Mutant(
+        guard="a group that a build's command made for itself ends with it",
+        file="adapters/process/guard.py",
+        before="    if os.getsid(0) == guard:\n",
+        after="    if False:\n",
+        test="tests/unit/test_guard.py -k group",
+    ),
+    Mutant(
         guard="the journal is made whole",
         file="adapters/journal/file.py",
         before="        fresh = state_dir / MAKING\n",

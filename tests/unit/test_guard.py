@@ -1,6 +1,7 @@
 """The guard, run as the tool runs it, over real process trees."""
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -11,6 +12,7 @@ from subprocess import PIPE, Popen  # noqa: TID251  # the guard must be driven f
 import pytest
 
 from deployer.adapters.process import job as process
+from deployer.adapters.process import session
 
 GUARD = [sys.executable, "-I", "-S", str(process.GUARD)]
 # A tool that starts the guard and can be killed: it is its parent, and holds the life line.
@@ -53,6 +55,14 @@ def pids(tmp_path: Path) -> Iterator[Path]:
 def guarded(script: str) -> "Popen[bytes]":
     command = [*GUARD, "/bin/sh", "-c", script]
     return Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True)
+
+
+def left_of(guard: "Popen[bytes]") -> int:
+    """How many processes of a guard that has ended still live; they are killed."""
+    left = session.members(guard.pid)
+    if left:
+        session.kill(guard.pid)
+    return len(left)
 
 
 @pytest.mark.parametrize("status", [0, 1, 101, 255])
@@ -162,3 +172,53 @@ def test_a_stopped_group_is_ended_too(pids: Path) -> None:
         guard.stdin.close()
 
         assert guard.wait(1) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("script", "processes"),
+    [
+        ("timeout 500 sleep 500; true", 3),
+        ("set -m; sleep 500 & wait", 2),
+        ("set -m; (trap '' TERM; sleep 500; true) & wait", 3),
+        ("set -m; (kill -STOP $BASHPID; true) & sleep 500 & wait", 3),
+    ],
+)
+def test_a_signal_ends_the_groups_that_the_command_made_itself(script: str, processes: int) -> None:
+    with guarded(f"exec bash -c {shlex.quote(script)}") as guard:
+        assert eventually(lambda: len(session.members(guard.pid)) == 1 + processes)
+
+        guard.terminate()
+
+        assert guard.wait(1) == 128 + signal.SIGTERM
+        assert left_of(guard) == 0
+
+
+def test_a_group_of_the_command_s_own_hears_term_before_it_is_killed(tmp_path: Path) -> None:
+    heard = tmp_path / "heard"
+    inner = (
+        f"trap 'echo term >>{heard}; exit' TERM; echo ready >{heard}; while :; do sleep .05; done"
+    )
+    script = f"set -m; trap '' TERM; env --default-signal=TERM bash -c {shlex.quote(inner)} & wait"
+    with guarded(f"exec bash -c {shlex.quote(script)}") as guard:
+        assert eventually(lambda: written(heard))
+
+        guard.terminate()
+
+        assert guard.wait(1) == 0
+        assert heard.read_text() == "ready\nterm\n"
+        assert left_of(guard) == 0
+
+
+def test_a_group_that_the_command_leaves_behind_is_killed_and_its_status_kept() -> None:
+    with guarded("timeout 500 sleep 500 & sleep .3; exit 7") as guard:
+        assert guard.wait(5) == 7
+        assert left_of(guard) == 0
+
+
+@pytest.mark.parametrize("command", ["true", "sh -c 'kill $PPID; sleep 5'"])
+def test_a_guard_in_somebody_elses_session_touches_only_its_own_group(command: str) -> None:
+    # A session of its own again, around it all: an error here would end the tests.
+    script = f"sleep 60 & {shlex.join(GUARD)} {command}; kill -0 $! && echo alive; kill -9 $!"
+    argv = ["/bin/sh", "-c", script]
+    with Popen(argv, stdin=PIPE, stdout=PIPE, start_new_session=True) as shell:
+        assert shell.communicate(timeout=10)[0] == b"alive\n"
