@@ -40,6 +40,7 @@ class Carriage:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     signal: int = 0  # the first that came; 0: none
     run: RunId | None = None
+    code: int | None = None  # the exit code that was said
 
     def on_event(self, event: Event) -> None:
         """Hear of the run."""
@@ -74,7 +75,7 @@ async def _listen(carriage: Carriage, signals: AsyncIterator[int]) -> None:
     async for number in signals:
         if carriage.signal:
             carriage.display.close()
-            os._exit(interrupted_code(number))
+            os._exit(interrupted_code(number) if carriage.code is None else carriage.code)
         carriage.signal = number
         carriage.display.note("stopping, and cleaning up; once more to quit at once")
         carriage.scope.cancel()
@@ -120,4 +121,4 @@ def _stored(carriage: Carriage) -> RunRecord | None:
 
 def _show(carriage: Carriage, ended: Report) -> None:
     carriage.display.close()
-    close(carriage.cli.program, ended)
+    carriage.code = close(carriage.cli.program, ended)

@@ -104,6 +104,16 @@ async def test_the_second_signal_waits_for_no_clean_up(tmp_path: Path) -> None:
     assert history.runs(tmp_path / "state", None, None, 1)[0].outcome == "interrupted"
 
 
+async def test_a_second_signal_does_not_change_the_exit_code_that_was_said(tmp_path: Path) -> None:
+    argv = (sys.executable, "-m", "tests.fakes.lingering", str(tmp_path))
+    async with await anyio.open_process(argv, cwd=ROOT) as process:
+        assert process.stderr is not None
+        await BufferedByteReceiveStream(process.stderr).receive_until(b"lingering\n", 10_000)
+        process.send_signal(signal.SIGINT)
+
+        assert await process.wait() == 143
+
+
 async def test_a_closed_stdout_does_not_fail_a_command(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
