@@ -1,13 +1,11 @@
 """`deployer` and `python -m deployer`: the signals first, then everything else."""
 
-import atexit
 import gc
-import os
 import sys
-from contextlib import suppress
 from typing import NoReturn
 
-from deployer.cli.interrupts import exit_at_once, ignore
+from deployer.cli.interrupts import exit_at_once
+from deployer.cli.leaving import leave
 
 
 def main() -> NoReturn:
@@ -18,19 +16,7 @@ def main() -> NoReturn:
     gc.set_threshold(100_000)
     from deployer.cli.main import run  # noqa: PLC0415
 
-    code = run(sys.argv[1:])
-    ignore()
-    _leave(code)
-
-
-def _leave(code: int) -> NoReturn:
-    """End at once: taking down what was imported costs 60 to 150 ms (measured), for nothing."""
-    atexit._run_exitfuncs()  # noqa: SLF001  # it has no public name; whoever registered is heard
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or nobody reads any more
-            if stream is not None:
-                stream.flush()
-    os._exit(code)
+    leave(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import click
 
+from deployer.cli.leaving import leave
 from deployer.cli.options import Globals, chosen_globals
 from deployer.cli.output import Out, Style
 
@@ -118,6 +119,7 @@ class Program:
     wall: Callable[[], float] = wall_clock
     monotonic: Callable[[], float] = time.monotonic
     open_deployer: OpenDeployer = open_deployer
+    leave: Callable[[int], None] = leave  # when a run has ended; it need not return
 
     @classmethod
     def of_process(cls, *, json: bool) -> Self:

@@ -93,9 +93,14 @@ class CommandLine:
             interactive=self.interactive,
             wall=self.clock.wall,
             open_deployer=self.open,
+            leave=_stay,
         )
         code = invoke(argv, program)
         return Answer(code, _written(out), _written(err))
+
+
+def _stay(code: int) -> None:
+    """The tests' process goes on."""
 
 
 def _written(stream: TextIO) -> str:

@@ -1,22 +1,35 @@
 """Real processes: what the light commands import, and what signals and closed pipes do."""
 
+import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE  # noqa: TID251  # constants for anyio's processes
 
 import anyio
 import pytest
+from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from deployer import history
+from tests.fakes.cli import TENANT, CommandLine, jwt
 
 pytestmark = pytest.mark.anyio
 
 HEAVY = {"aiodocker", "aiohttp", "anyio", "asyncio", "httpx", "rich", "structlog", "tenacity", "transitions", "yaml"}  # fmt: skip
 ROOT = Path(__file__).parents[2]
 DEPLOYER = (sys.executable, "-m", "deployer")
+# A name server that is silent, as the C library shows it: a call that nothing can interrupt.
+SLOW_LOOKUP = """
+import socket, sys, time
+def getaddrinfo(host, *_, **__):
+    sys.stderr.write("looking up\\n")
+    time.sleep(10)
+    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+socket.getaddrinfo = getaddrinfo
+"""
 
 
 def imported(importtime: str) -> set[str]:
@@ -112,6 +125,44 @@ async def test_a_second_signal_does_not_change_the_exit_code_that_was_said(tmp_p
         process.send_signal(signal.SIGINT)
 
         assert await process.wait() == 143
+
+
+async def deploy_with_a_slow_lookup(folder: Path, *flags: str) -> Process:
+    CommandLine(folder)  # for its project
+    (folder / "sitecustomize.py").write_text(SLOW_LOOKUP)
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        "SYSTEMPROMPT_API_URL": "https://slow.example",
+        "SYSTEMPROMPT_API_TOKEN": jwt(),
+        "DATABASE_URL": "postgres://localhost/acme",
+    }
+    argv = (*DEPLOYER, "-C", str(folder), "--state-dir", str(folder / "state"), *flags)
+    return await anyio.open_process((*argv, "deploy", "--tenant", TENANT), env=environ)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+async def test_a_signal_does_not_wait_for_a_slow_lookup_and_a_late_one_changes_nothing(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    async with await deploy_with_a_slow_lookup(tmp_path, "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        talk = BufferedByteReceiveStream(process.stderr)
+        await talk.receive_until(b"looking up\n", 10_000)
+        with anyio.fail_after(3):
+            process.send_signal(number)
+            await talk.receive_until(
+                b"stopped before a run was started; nothing happened\n", 10_000
+            )
+            with suppress(ProcessLookupError):  # it may be gone
+                process.send_signal(signal.SIGINT if number is signal.SIGTERM else signal.SIGTERM)
+            assert await process.wait() == code
+        document = b"".join([piece async for piece in process.stdout])
+
+    assert json.loads(document)["exit_code"] == code
 
 
 async def test_a_closed_stdout_does_not_fail_a_command(tmp_path: Path) -> None:
