@@ -7,9 +7,10 @@ import stat
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import BinaryIO, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from deployer.adapters.facts import Facts
+from deployer.adapters.passwords import is_open, passwords_in
 from deployer.adapters.stamp import Stamp
 from deployer.model import Secret
 
@@ -118,16 +119,13 @@ def _telling(spelled: Set[str]) -> Iterator[str]:
 
 def _spellings(value: str) -> Iterator[str]:
     """`value` as files may hold it; nothing of a URL without a password, which is no secret."""
-    if "://" not in value:
-        yield from _encoded(value)
+    if is_open(value):
         return
-    password = _password(value)
-    if password:
-        yield from _encoded(value)
-        yield f":{password}@"
-        yield f":{unquote(password)}@"
-        if len(password) >= ALONE_MIN:
-            yield from {password, unquote(password)}
+    yield from _encoded(value)
+    for password in passwords_in(value):
+        yield from password.in_place
+        if len(password.written) >= ALONE_MIN:
+            yield from password.spelled
 
 
 def _encoded(value: str) -> Iterator[str]:
@@ -135,10 +133,3 @@ def _encoded(value: str) -> Iterator[str]:
         yield value
         yield quote(value, safe="")
         yield base64.b64encode(value.encode()).decode().rstrip("=")
-
-
-def _password(url: str) -> str | None:
-    try:
-        return urlsplit(url).password
-    except ValueError:
-        return None

@@ -5,8 +5,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
+from deployer.adapters.passwords import names_in, passwords_in
 from deployer.model import Secret
 
 LINE_MAX: Final = 500  # characters of one foreign line that is shown or stored
@@ -68,7 +69,7 @@ class Scrubber:
     def learn(self, secret: Secret) -> None:
         """Scrub this value from now on: raw, URL-quoted, in base64, and a URL's password alone."""
         value = secret.reveal()
-        for part in {value, *_password(value)}:
+        for part in {value, *_passwords(value)}:
             if len(part) >= SECRET_MIN:
                 encoded = base64.b64encode(part.encode()).decode()
                 self._known |= {part, quote(part, safe=""), encoded, encoded.rstrip("=")}
@@ -101,16 +102,11 @@ def _in_base64(value: bytes) -> Iterator[str]:
             yield from (inside, inside.translate(_URL_SAFE))
 
 
-def _password(value: str) -> Iterable[str]:
-    """The password inside a URL, as written and decoded."""
-    try:
-        parts = urlsplit(value)
-        password = parts.password if "://" in value else None
-    except ValueError:
-        return ()
-    if password is None:
-        return ()
-    # `postgres://postgres:postgres@…`: starred on its own, the word would garble each message.
-    words = {parts.username, parts.hostname, parts.path.strip("/")}
-    alone = () if unquote(password) in words else (password, unquote(password))
-    return (f":{password}@", *alone)
+def _passwords(value: str) -> Iterator[str]:
+    """The passwords inside a URL, as written and decoded."""
+    names = names_in(value)
+    for password in passwords_in(value):
+        yield from password.in_place
+        # `postgres://postgres:postgres@…`: starred on its own, the word would garble each message.
+        if password.decoded not in names:
+            yield from password.spelled

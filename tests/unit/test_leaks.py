@@ -70,6 +70,30 @@ def test_a_url_without_a_password_is_no_secret() -> None:
     assert not Leaks([Secret("postgres://localhost/a-long-database-name")])
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://app:s3cret[word@db.example/app",
+        "postgres://app:s3cret]word@db.example/app",
+        "postgres://app:s3cret%5Bword@db.example/app",
+        "postgres://db.example/app?user=app&password=s3cret%5Bword",
+        "postgres://db.example/app?password=s3cret[word&user=app",
+    ],
+)
+def test_a_password_is_found_wherever_and_however_its_url_gives_it(url: str) -> None:
+    leaks = Leaks([Secret(url)])
+    written = "s3cret]word" if "]" in url else "s3cret[word"
+
+    assert leaks.in_bytes(b"=" + url.encode())
+    assert leaks.in_bytes(b"\0" + written.encode())
+
+
+def test_a_url_that_nobody_can_read_is_looked_for_as_a_whole() -> None:
+    url = "postgres://app:s3/cret@db.example/app"
+
+    assert Leaks([Secret(url)]).in_bytes(b"=" + url.encode())
+
+
 def test_a_pipe_in_a_file_s_place_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 

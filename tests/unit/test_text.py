@@ -82,6 +82,28 @@ def test_a_password_that_is_also_a_plain_word_is_starred_in_its_place_only() -> 
     assert line == "postgres is up at postgres://postgres***db:5432/other"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://app:s3cret[pw@db/x",
+        "postgres://db/x?user=app&password=s3cret[pw",
+        "postgres://db/x?user=app&password=s3cret%5bpw",
+    ],
+)
+def test_the_password_of_a_url_is_taken_out_wherever_it_stands(url: str) -> None:
+    line = Scrubber([Secret(url)]).line("login with s3cret[pw refused")
+
+    assert line == "login with *** refused"
+
+
+def test_a_password_in_a_query_that_is_also_a_plain_word_is_starred_in_its_place_only() -> None:
+    scrubber = Scrubber([Secret("postgres://db/app?user=postgres&password=postgres")])
+
+    line = scrubber.line("postgres is up at postgres://db2/x?user=postgres&password=postgres")
+
+    assert line == "postgres is up at postgres://db2/x?user=postgres***"
+
+
 def test_short_values_are_left_alone_because_they_occur_in_innocent_text() -> None:
     assert Scrubber([Secret("x")]).line("exit x") == "exit x"
 
