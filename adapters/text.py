@@ -1,6 +1,7 @@
 """Foreign text made safe: control characters go, known secrets become stars."""
 
 import base64
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,9 @@ STARS: Final = "***"
 SECRET_MIN: Final = 4
 INSIDE_MIN: Final = 8  # characters of base64: fewer occur in any digest
 _URL_SAFE: Final = str.maketrans("+/", "-_")
+
+_PERCENT: Final = re.compile("%[0-9A-F]{2}")
+_HTML_SIGNS: Final = {ord(sign): rf"\u{ord(sign):04x}" for sign in "<>&"}  # as Go writes them
 
 # A whole escape sequence goes, not only its ESC: the rest would stay as litter on the terminal.
 _ESCAPES: Final = re.compile(
@@ -62,23 +66,21 @@ class Scrubber:
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         """Learn `secrets`."""
-        self._known: set[str] = set()
+        self._known: tuple[str, ...] = ()  # longest first
         for secret in secrets:
             self.learn(secret)
 
     def learn(self, secret: Secret) -> None:
-        """Scrub this value from now on: raw, URL-quoted, in base64, and a URL's password alone."""
+        """Scrub this value from now on, and a URL's password alone, in each spelling."""
         value = secret.reveal()
-        for part in {value, *_passwords(value)}:
-            if len(part) >= SECRET_MIN:
-                encoded = base64.b64encode(part.encode()).decode()
-                self._known |= {part, quote(part, safe=""), encoded, encoded.rstrip("=")}
-                self._known.update(_in_base64(part.encode()))
+        parts = (part for part in {value, *_passwords(value)} if len(part) >= SECRET_MIN)
+        spelled = (text for part in parts for text in _spellings(part))
+        self._known = tuple(sorted({*self._known, *spelled}, key=len, reverse=True))
 
     def scrub(self, text: str) -> str:
         """`text` with each known value replaced by stars."""
         # Longest first: a password that ends a URL must not leave the URL's head behind.
-        for value in sorted(self._known, key=len, reverse=True):
+        for value in self._known:
             text = text.replace(value, STARS)
         return text
 
@@ -86,6 +88,15 @@ class Scrubber:
         """`text` scrubbed and cleaned: what may be shown, logged or stored."""
         # Cleaned first and last: a secret may be split by an escape sequence, and may be cut.
         return clean_output(self.scrub(clean_output(text, limit * 4)), limit)
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """`value` as foreign text may hold it."""
+    encoded = base64.b64encode(value.encode()).decode()
+    yield from (value, encoded, encoded.rstrip("="))
+    yield from _in_base64(value.encode())
+    yield from _in_url(value)
+    yield from _in_json(value)
 
 
 def _in_base64(value: bytes) -> Iterator[str]:
@@ -100,6 +111,22 @@ def _in_base64(value: bytes) -> Iterator[str]:
         inside = encoded[first:end]
         if len(inside) >= INSIDE_MIN:
             yield from (inside, inside.translate(_URL_SAFE))
+
+
+def _in_url(value: str) -> Iterator[str]:
+    """`value` percent-encoded, with digits of either case."""
+    for safe in ("", "/"):
+        quoted = quote(value, safe=safe)
+        yield quoted
+        yield _PERCENT.sub(lambda found: found[0].lower(), quoted)
+
+
+def _in_json(value: str) -> Iterator[str]:
+    """`value` inside a JSON text: some writers escape what is not ASCII, slashes, or HTML's signs."""
+    for is_ascii in (True, False):
+        escaped = json.dumps(value, ensure_ascii=is_ascii)[1:-1]
+        for each in (escaped, escaped.translate(_HTML_SIGNS)):
+            yield from (each, each.replace("/", r"\/"))
 
 
 def _passwords(value: str) -> Iterator[str]:

@@ -54,6 +54,26 @@ def test_a_known_secret_is_taken_out_however_it_is_encoded(text: str) -> None:
     assert "***" in line
 
 
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        r"p\"w\\d/\u00e9&secret",
+        r"p\"w\\d\/\u00e9&secret",
+        r"p\"w\\d/é&secret",
+        r"p\"w\\d\/é&secret",
+        r"p\"w\\d/é\u0026secret",
+        "p%22w%5Cd%2F%C3%A9%26secret",
+        "p%22w%5cd%2f%c3%a9%26secret",
+        "p%22w%5Cd/%C3%A9%26secret",
+        "p%22w%5cd/%c3%a9%26secret",
+    ],
+)
+def test_a_secret_is_taken_out_as_json_and_urls_spell_it(spelled: str) -> None:
+    scrubber = Scrubber([Secret('p"w\\d/é&secret')])
+
+    assert scrubber.line(f"sent {spelled} to it") == "sent *** to it"
+
+
 @pytest.mark.parametrize("user", ["x", "xy", "xyz"])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
 def test_a_secret_is_taken_out_of_a_login_that_is_repeated(
