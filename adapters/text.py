@@ -13,6 +13,7 @@ from deployer.model import Secret
 
 LINE_MAX: Final = 500  # characters of one foreign line that is shown or stored
 STARS: Final = "***"
+CUT: Final = "…"  # stands where text was cut, so that a scrubber knows
 # Shorter values occur in innocent text: "x" is the registry's user name.
 SECRET_MIN: Final = 4
 INSIDE_MIN: Final = 8  # characters of base64: fewer occur in any digest
@@ -47,7 +48,13 @@ def clean_output(text: str, limit: int = LINE_MAX) -> str:
         line = _ESCAPES.sub("", line).strip("\t\r\n")
         line = "".join(_shown(char) for char in line)
     line = line.rstrip()
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    is_cut = len(line) > limit or len(text) > limit * 4
+    return line[: limit - 1] + CUT if is_cut else line
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text`, cut at `limit` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + CUT
 
 
 def _shown(char: str) -> str:
@@ -78,16 +85,32 @@ class Scrubber:
         self._known = tuple(sorted({*self._known, *spelled}, key=len, reverse=True))
 
     def scrub(self, text: str) -> str:
-        """`text` with each known value replaced by stars."""
+        """`text` with each known value, and the head of one before a cut, replaced by stars."""
         # Longest first: a password that ends a URL must not leave the URL's head behind.
         for value in self._known:
             text = text.replace(value, STARS)
-        return text
+        if CUT not in text:
+            return text
+        *cut, rest = text.split(CUT)
+        return CUT.join([*map(self._without_head, cut), rest])
+
+    def _without_head(self, text: str) -> str:
+        """`text`, that was cut at its end, without the head of a known value that is left there."""
+        begin = min((_begin_of_head(text, value) for value in self._known), default=len(text))
+        return text[:begin] + STARS if begin < len(text) else text
 
     def line(self, text: str, limit: int = LINE_MAX) -> str:
         """`text` scrubbed and cleaned: what may be shown, logged or stored."""
         # Cleaned first and last: a secret may be split by an escape sequence, and may be cut.
         return clean_output(self.scrub(clean_output(text, limit * 4)), limit)
+
+
+def _begin_of_head(text: str, value: str) -> int:
+    """Where the head of `value` begins that ends `text`; the end of `text` if none does."""
+    begin = text.find(value[:SECRET_MIN], max(0, len(text) - len(value)))
+    while begin >= 0 and not value.startswith(text[begin:]):
+        begin = text.find(value[:SECRET_MIN], begin + 1)
+    return begin if begin >= 0 else len(text)
 
 
 def _spellings(value: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ from deployer.adapters.cargo.messages import (
     parse,
 )
 from deployer.adapters.cargo.prose import Prose
-from deployer.adapters.text import clean, clean_output, decode
+from deployer.adapters.text import clean, clean_output, decode, shortened
 from deployer.events import OutputLine, Progress
 
 TAIL_LINES: Final = 40
@@ -70,11 +70,11 @@ class Transcript:
             case Finished(success=success):
                 self.finished = success
             case None if not line.startswith(b'{"reason":'):
-                yield from self._say(decode(line[:READ_MAX]))
+                yield from self._say(decode(line))
 
     def hear_stderr(self, line: bytes) -> Iterator[OutputLine | Progress | LockAwaited]:
         """Take a line of stderr: prose, or a state of the progress bar."""
-        text = decode(line[:READ_MAX])
+        text = shortened(decode(line), READ_MAX)
         if is_bar(text):
             yield from self._bar_moved(text)
         elif lock := awaited_lock(text):

@@ -139,7 +139,7 @@ def answer_failure(phase: State, kind: Kind, answer: Answer, cause: str | None =
 def _cause(answer: Answer) -> str:
     code, message = _error(answer)
     said = ": ".join(part for part in (code, message) if part)
-    return said or f"HTTP {answer.status}: {decode(answer.body[:2000]) or 'no text'}"
+    return said or f"HTTP {answer.status}: {decode(answer.body) or 'no text'}"
 
 
 def _error(answer: Answer) -> tuple[str | None, str | None]:

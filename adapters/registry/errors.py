@@ -64,7 +64,7 @@ def _error(answer: Answer) -> tuple[str, str]:
         case {"errors": [{"code": str(code), **rest}, *_]}:
             message = rest.get("message")
             return clean(code), clean(message) if isinstance(message, str) else ""
-    return "", clean(decode(answer.body[:2000]))
+    return "", clean(decode(answer.body))
 
 
 def registry_failure(kind: Kind, cause: str, answer: Answer | None = None) -> Failure:

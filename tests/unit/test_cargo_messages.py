@@ -14,7 +14,7 @@ from deployer.adapters.cargo.messages import (
     package_name,
     parse,
 )
-from deployer.adapters.cargo.transcript import LockAwaited, Named, Transcript
+from deployer.adapters.cargo.transcript import READ_MAX, LockAwaited, Named, Transcript
 from deployer.events import OutputLine, Progress
 
 ARTIFACT = {
@@ -129,6 +129,17 @@ def test_foreign_lines_are_shown_without_their_control_characters() -> None:
         OutputLine(source="cargo", text="from a macro\ufffd"),
         OutputLine(source="cargo", text="error: x"),
     ]
+
+
+def test_a_complaint_that_is_too_long_to_read_shows_where_it_was_cut() -> None:
+    transcript = Transcript()
+
+    list(transcript.hear_stderr(f"error: {'x' * READ_MAX}".encode()))
+
+    complaint = transcript.evidence(1).complaint
+    assert complaint is not None
+    assert complaint.endswith("x…")
+    assert len(complaint) == READ_MAX
 
 
 def test_a_message_that_is_not_known_is_not_shown_as_output() -> None:

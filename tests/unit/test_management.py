@@ -208,6 +208,13 @@ async def test_a_failure_without_an_envelope_shows_status_and_body() -> None:
     assert len(failure.cause) <= 500
 
 
+async def test_the_servers_words_are_not_cut_where_no_mark_shows_it() -> None:
+    failure = await ask_login(answer(503, ("\u200b" * 660 + "it is s3cret-and-long").encode()))
+
+    assert isinstance(failure, Failure)
+    assert failure.cause == "HTTP 503: it is s3cret-and-long"
+
+
 async def test_a_token_with_a_line_break_is_a_refused_login() -> None:
     async with api(answer(200, LOGIN), token="API\n") as (management, server):
         failure = await management.registry_login("t1")

@@ -453,6 +453,13 @@ async def test_the_registrys_words_arrive_without_their_escapes() -> None:
     assert failure.cause == "DENIED: no way"
 
 
+async def test_the_registrys_words_are_not_cut_where_no_mark_shows_it() -> None:
+    failure = await probe(answer(503, ("\u200b" * 660 + "it is s3cret-and-long").encode()))
+
+    assert isinstance(failure, Failure)
+    assert failure.cause == "it is s3cret-and-long"
+
+
 async def test_a_registry_on_tls_with_a_bad_certificate_is_told_apart() -> None:
     # Registries on this machine are asked in plain HTTP, so TLS is met at the token server.
     async with raw_server(answer(200, {"token": "T"}), tls=server_tls()) as secure:

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 
@@ -126,6 +127,51 @@ def test_a_password_in_a_query_that_is_also_a_plain_word_is_starred_in_its_place
 
 def test_short_values_are_left_alone_because_they_occur_in_innocent_text() -> None:
     assert Scrubber([Secret("x")]).line("exit x") == "exit x"
+
+
+@pytest.mark.parametrize("before", range(470, 500))
+@pytest.mark.parametrize(
+    ("secret", "head"), [(URL, "s3cr"), ("FlyV1-a-long/registry-password", "FlyV")]
+)
+def test_the_head_of_a_secret_that_was_cut_is_taken_out(
+    secret: str, head: str, before: int
+) -> None:
+    line = Scrubber([Secret(secret)]).line(clean("x" * before + secret + " and more"))
+
+    assert head not in line
+    assert line.endswith("…")
+
+
+def test_the_head_of_a_cut_secret_is_taken_out_of_a_text_that_goes_on() -> None:
+    quoted = clean("it is s3cret-and-long", limit=12)
+
+    line = Scrubber([Secret("s3cret-and-long")]).line(f"error: {quoted} (src/main.rs:3); 2 more")
+
+    assert line == "error: it is ***… (src/main.rs:3); 2 more"
+
+
+@pytest.mark.parametrize("encode", [quote, lambda text: base64.b64encode(text.encode()).decode()])
+def test_the_head_of_an_encoded_secret_is_taken_out(encode: Callable[[str], str]) -> None:
+    encoded = encode("FlyV1/registry:password")
+
+    line = Scrubber([Secret("FlyV1/registry:password")]).line(f"sent {encoded[:12]}…")
+
+    assert line == "sent ***…"
+
+
+def test_three_dots_behind_innocent_words_change_nothing() -> None:
+    text = "waiting… at the postgre… postman…"
+
+    assert Scrubber([Secret("postscript-and-long")]).line(text) == text
+
+
+def test_a_cut_shows_even_where_escapes_filled_what_was_cut_off() -> None:
+    text = "\x1b[31m" * 399 + "ends in s3cret-and-long"
+
+    cut = clean(text)
+
+    assert cut == "ends…"
+    assert len(text[:2000]) == 2000
 
 
 def test_a_secret_shows_itself_to_nobody() -> None:
