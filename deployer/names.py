@@ -23,15 +23,22 @@ _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 REPOSITORY_MAX: Final = 255
+QUOTED_MAX: Final = 140
 
 
 class InvalidNameError(ValueError):
     """A name from outside that its grammar refuses; the message says which and why."""
 
 
+def quoted(text: str) -> str:
+    """A foreign name for a message, in quotes; cut at QUOTED_MAX characters."""
+    # The mark shows a scrubber where the head of a secret may stand.
+    return repr(text if len(text) <= QUOTED_MAX else f"{text[: QUOTED_MAX - 1]}…")
+
+
 def _parsed(text: str, grammar: re.Pattern[str], what: str) -> str:
     if not grammar.fullmatch(text):
-        raise InvalidNameError(f"{text[:140]!r} is not a valid {what}")
+        raise InvalidNameError(f"{quoted(text)} is not a valid {what}")
     return text
 
 
@@ -91,7 +98,7 @@ class ImageRef:
         registry, slash, rest = text.partition("/")
         repository, colon, tag = rest.rpartition(":")
         if not (slash and colon):
-            raise InvalidNameError(f"{text[:140]!r} is not registry/repository:tag")
+            raise InvalidNameError(f"{quoted(text)} is not registry/repository:tag")
         return cls(registry, repository, tag)
 
     @property

@@ -16,7 +16,7 @@ from deployer.adapters.registry.client import MANIFEST_MAX
 from deployer.adapters.registry.errors import registry_failure, registry_refusal, registry_trouble
 from deployer.failures import Failure, Kind
 from deployer.model import Login
-from deployer.names import InvalidNameError
+from deployer.names import InvalidNameError, quoted
 
 IDLE_SECONDS: Final = 60.0
 _REDIRECTS_MAX: Final = 3
@@ -191,5 +191,5 @@ class Repository:
         """https, but http on this machine, as engines do. Raises InvalidNameError."""
         url = Url.parse(f"https://{self.registry}")
         if url.path or url.query is not None:
-            raise InvalidNameError(f"{self.registry[:140]!r} is not a registry host")
+            raise InvalidNameError(f"{quoted(self.registry)} is not a registry host")
         return f"http://{self.registry}" if url.is_loopback else f"https://{self.registry}"

@@ -18,7 +18,7 @@ from deployer.adapters.registry.errors import (
 from deployer.adapters.registry.uploads import session_path
 from deployer.failures import Failure, Kind
 from deployer.model import Login
-from deployer.names import Digest, ImageRef, InvalidNameError, parse_digest
+from deployer.names import Digest, ImageRef, InvalidNameError, parse_digest, quoted
 
 MANIFEST_MAX: Final = 4 * 1024 * 1024  # bytes; the distribution specification's own limit
 MANIFEST_TYPES: Final = (
@@ -191,7 +191,7 @@ def _root(registry: str) -> str:
     """https, but http on this machine, as engines do. Raises InvalidNameError."""
     url = Url.parse(f"https://{registry}")
     if url.path or url.query is not None:
-        raise InvalidNameError(f"{registry[:140]!r} is not a registry host")
+        raise InvalidNameError(f"{quoted(registry)} is not a registry host")
     return f"http://{registry}" if url.is_loopback else f"https://{registry}"
 
 

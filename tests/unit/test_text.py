@@ -8,6 +8,7 @@ import pytest
 
 from deployer.adapters.text import Scrubber, clean, clean_output
 from deployer.model import Secret
+from deployer.names import InvalidNameError, parse_tag
 
 URL = "postgres://app:s3cret%2Fpw@db/x"
 
@@ -157,6 +158,15 @@ def test_the_head_of_an_encoded_secret_is_taken_out(encode: Callable[[str], str]
     line = Scrubber([Secret("FlyV1/registry:password")]).line(f"sent {encoded[:12]}…")
 
     assert line == "sent ***…"
+
+
+def test_the_head_of_a_secret_in_a_bad_name_is_taken_out() -> None:
+    with pytest.raises(InvalidNameError) as refusal:
+        parse_tag("/" * 130 + "s3cret-and-long")
+
+    line = Scrubber([Secret("s3cret-and-long")]).line(str(refusal.value))
+
+    assert line.startswith("'" + "/" * 130 + "***…' is not a valid image tag")
 
 
 def test_three_dots_behind_innocent_words_change_nothing() -> None:
