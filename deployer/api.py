@@ -75,7 +75,7 @@ class Deployer:
     async def doctor(self, request: DeployRequest, *, api: bool = True) -> Preflight:
         """All that can be looked at, without an effect; `api` False: without the Management API."""
         report = await doctor(await self._planned(request), self._adapters, api=api)
-        return scrubbed(report, self._scrub)
+        return scrubbed(report, self._scrub, self._adapters.scrub)
 
     async def deploy(
         self,
@@ -232,7 +232,7 @@ class Deployer:
 
     async def _preflight(self, plan: Plan) -> Preflight:
         report = await preflight(plan, self._adapters)
-        return scrubbed(report, self._scrub)
+        return scrubbed(report, self._scrub, self._adapters.scrub)
 
     async def _begin(self, plan: Plan, report: Preflight, on_event: OnEvent | None) -> DeployResult:
         state = State.DEPLOYING if plan.request.skip_push else State.BUILDING

@@ -71,13 +71,15 @@ async def _looked(
     )
 
 
-def scrubbed(report: Preflight, scrub: Callable[[Failure], Failure]) -> Preflight:
-    """`report` with each failure passed through `scrub`."""
-    return replace(report, checks=tuple(_scrubbed(check, scrub) for check in report.checks))
+def scrubbed(
+    report: Preflight, scrub: Callable[[Failure], Failure], line: Callable[[str], str]
+) -> Preflight:
+    """`report` with each failure passed through `scrub`, and what else was found through `line`."""
+    return replace(report, checks=tuple(_scrubbed(check, scrub, line) for check in report.checks))
 
 
-def _scrubbed(check: Finding, scrub: Callable[[Failure], Failure]) -> Finding:
-    if check.failure is None:
-        return check
-    failure = scrub(check.failure)
-    return replace(check, text=failure.cause, failure=failure)
+def _scrubbed(
+    check: Finding, scrub: Callable[[Failure], Failure], line: Callable[[str], str]
+) -> Finding:
+    failure = scrub(check.failure) if check.failure else None
+    return replace(check, text=line(check.text), failure=failure)

@@ -249,6 +249,23 @@ async def test_the_preflight_reports_all_that_is_wrong(tmp_path: Path) -> None:
     assert str(report.target).startswith(NAME)
 
 
+async def test_a_warning_of_the_preflight_shows_no_secret(tmp_path: Path) -> None:
+    password = LOGIN.password.reveal()
+    echo = Failure(phase=State.PUSHING, kind=Kind.NOT_A_REGISTRY, cause=f"blocked: x:{password}")
+    of = Neighbours(fails={"may_push": deque([echo] * 9)})
+    told: list[Event] = []
+
+    async with deployer(tmp_path, of) as here:
+        looked = await here.preflight(request(tmp_path))
+        examined = await here.doctor(request(tmp_path))
+        await here.deploy(request(tmp_path), on_event=told.append)
+
+    heard = [event.body.text for event in told if isinstance(event.body, Warned)]
+    warning = "not known whether uploads are let in: blocked: x:***"
+    assert [warning in each for each in (looked.warnings, examined.warnings, heard)] == [True] * 3
+    assert password not in f"{looked} {examined} {told}"
+
+
 async def test_an_interrupted_run_is_replaced_by_a_new_one_and_the_user_is_told(
     tmp_path: Path,
 ) -> None:
