@@ -48,10 +48,6 @@ def wired(settings: Settings) -> Adapters:
     blobs = http.keeping(BLOB_CONNECTIONS)
     registry = Registry(http, realm_hosts=settings.registry_hosts)
     journal = Journal(settings.state_dir, api_url, clock)
-    closing = AsyncExitStack()
-    closing.push_async_callback(journal.aclose)
-    closing.push_async_exit(http)
-    closing.push_async_exit(blobs)
     return Adapters(
         toolchain=Cargo(
             environment=settings.environment,
@@ -85,7 +81,7 @@ def wired(settings: Settings) -> Adapters:
         clock=clock,
         scrub=scrubber.line,
         learn=scrubber.learn,
-        aclose=closing.aclose,
+        aclose=partial(_close, journal, http, blobs),
         database=DatabaseHost(settings.database_url),
         prepare=partial(http.prepare, Url.parse(api_url).scheme),
         surroundings=Surroundings(
@@ -94,6 +90,14 @@ def wired(settings: Settings) -> Adapters:
             environment=settings.environment,
         ),
     )
+
+
+async def _close(journal: Journal, *clients: Http) -> None:
+    """Close what was opened since the last time; one that fails does not keep the others open."""
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(journal.aclose)
+        for client in clients:
+            closing.push_async_exit(client)
 
 
 def _docker(settings: Settings, context: BuildContext, leaks: Leaks, registry: Registry) -> Engine:
