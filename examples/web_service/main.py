@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -31,7 +32,8 @@ class Service:
         self._deployer = deployer
         self._project = project
         self._audit = Audit()
-        self._running: dict[str, DeployHandle] = {}
+        # Several of a tenant: a second deploy has a handle until it is refused.
+        self._running: dict[str, set[DeployHandle]] = {}
 
     def app(self) -> web.Application:
         """The web application."""
@@ -58,10 +60,11 @@ class Service:
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a tenant's deploy."""
-        handle = self._running.get(request.match_info["tenant"])
-        if handle is None:
+        handles = self._running.get(request.match_info["tenant"])
+        if not handles:
             return web.Response(status=404, text="no deploy of this tenant is running\n")
-        handle.cancel()
+        for handle in handles:
+            handle.cancel()
         return web.Response(status=202, text="cancelling\n")
 
     async def _streamed(
@@ -74,20 +77,27 @@ class Service:
         await answer.prepare(request)
         try:
             async with started as handle:
-                self._running[tenant] = handle
-                async for event in handle.events:
-                    await _say(answer, self._audit.write(event))
-                result = await handle.result()
+                with self._cancellable(tenant, handle):
+                    async for event in handle.events:
+                        await _say(answer, self._audit.write(event))
+                    result = await handle.result()
         except BusyError as error:
             await _say(answer, json.dumps({"busy": str(error)}))
             return answer
-        finally:
-            self._running.pop(tenant, None)
         end = {"state": "cancelled"} if result is None else {"state": result.state}
         if result is not None:
             end |= {"url": result.url, "failure": result.failure and result.failure.id}
         await _say(answer, json.dumps({"tenant": tenant, **end}))
         return answer
+
+    @contextlib.contextmanager
+    def _cancellable(self, tenant: str, handle: DeployHandle) -> Iterator[None]:
+        handles = self._running.setdefault(tenant, set())
+        handles.add(handle)
+        try:
+            yield
+        finally:
+            handles.remove(handle)
 
 
 async def _say(answer: web.StreamResponse, line: str) -> None:
