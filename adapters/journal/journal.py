@@ -89,27 +89,27 @@ class Journal:
     async def open_of(self, tenant: str) -> Run | None:
         """The tenant's run that is neither done, failed nor abandoned."""
         condition = "state not in ('done', 'failed') and not abandoned"
-        return await self._call(lambda: self._reader().newest(tenant, condition))
+        return await self._look(lambda reader: reader.newest(tenant, condition), None)
 
     async def latest(self, tenant: str) -> Run | None:
         """The tenant's newest run."""
-        return await self._call(lambda: self._reader().newest(tenant))
+        return await self._look(lambda reader: reader.newest(tenant), None)
 
     async def tags(self, tenant: str) -> frozenset[str]:
         """The tags of all runs of the tenant."""
-        return await self._call(lambda: self._reader().tags(tenant))
+        return await self._look(lambda reader: reader.tags(tenant), frozenset())
 
     async def run(self, run_id: RunId) -> Run | None:
         """The run with this id."""
-        return await self._call(lambda: self._reader().run(run_id))
+        return await self._look(lambda reader: reader.run(run_id), None)
 
     async def history(self, tenant: str | None, limit: int) -> tuple[RunRecord, ...]:
         """The newest runs first."""
-        return await self._call(lambda: self._reader().records(tenant, limit))
+        return await self._look(lambda reader: reader.records(tenant, limit), ())
 
     async def phases(self, run_id: RunId) -> tuple[Phase, ...]:
         """How long each working state of a run took."""
-        return await self._call(lambda: self._reader().phases(run_id))
+        return await self._look(lambda reader: reader.phases(run_id), ())
 
     async def take_over(self, run: Run) -> Run:
         """Raise the fence: whoever held the run before can write no more."""
@@ -161,6 +161,15 @@ class Journal:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._close, limiter=self._one_at_a_time)
 
+    async def _look(self, question: Callable[[JournalReader], T], absent: T) -> T:
+        """What the journal says; `absent` where there is none, and none is made by looking."""
+
+        def look() -> T:
+            self._open(create=False)
+            return absent if self._connection is None else question(self._reader())
+
+        return await self._call(look)
+
     async def _call(self, function: Callable[..., T], *values: Any) -> T:
         # Shielded: cut between SQLite's commit and our knowing of it, memory and disk would differ.
         with anyio.CancelScope(shield=True):
@@ -172,10 +181,13 @@ class Journal:
     # What follows runs in the worker thread.
 
     def _reader(self) -> JournalReader:
-        if self._connection is None:
-            self._connection = journal_file.opened(self._state_dir, create=True)
+        self._open(create=True)
         assert self._connection is not None  # noqa: S101  # created where it was absent
         return JournalReader(self._state_dir, self._api, self._connection)
+
+    def _open(self, *, create: bool) -> None:
+        if self._connection is None:
+            self._connection = journal_file.opened(self._state_dir, create=create)
 
     def _close(self) -> None:
         if self._connection is not None:

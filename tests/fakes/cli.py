@@ -81,9 +81,11 @@ class CommandLine:
         environ: Mapping[str, str] | None = None,
         out: TextIO | None = None,
         err: TextIO | None = None,
+        state_dir: bool = True,
     ) -> Answer:
-        """Type `deployer ARGS`."""
-        argv = ["-C", str(self.root), "--state-dir", str(self.state_dir), *args]
+        """Type `deployer ARGS`; without `state_dir`, nobody says where the journal is."""
+        place = ("--state-dir", str(self.state_dir)) if state_dir else ()
+        argv = ["-C", str(self.root), *place, *args]
         out, err = out or io.StringIO(), err or io.StringIO()
         program = Program(
             environ=environ or {},

@@ -116,3 +116,21 @@ def test_doctor_makes_no_run(cli: CommandLine) -> None:
 
     assert json.loads(cli.run("history", "--json").out)["runs"] == []
     assert "compile" not in cli.neighbours.calls
+
+
+@pytest.mark.parametrize("command", ["doctor", "deploy --dry-run", "deploy --skip-push --dry-run"])
+def test_a_look_makes_no_journal_and_no_folder_for_it(cli: CommandLine, command: str) -> None:
+    answer = cli.run(*command.split(), "--tenant", TENANT)
+
+    assert answer.code == 0
+    assert not cli.state_dir.exists()
+
+
+def test_a_look_without_a_place_for_the_journal_puts_none_into_the_project(
+    cli: CommandLine,
+) -> None:
+    answer = cli.run("doctor", "--tenant", TENANT, state_dir=False)
+
+    assert answer.code == 3
+    assert "there is no directory for the journal" in answer.out
+    assert not list(cli.root.rglob("journal*"))
