@@ -274,6 +274,9 @@ class Journal(Protocol):
         BusyError says who is; SupersededError: a newer one waits. `tell` hears of each wait.
         """
 
+    async def check(self) -> None:
+        """Raise JournalError where no run could be stored; nothing is made."""
+
     async def open_run(self, run: Run) -> Run:
         """Store a new run; an interrupted one of the tenant is abandoned in the same transaction."""
 

@@ -93,7 +93,7 @@ def opened(state_dir: Path, *, create: bool) -> sqlite3.Connection | None:
     with translated(path):
         if create:
             _make(state_dir, path)
-        elif not os.path.lexists(path):
+        elif not _is_there(path):
             return None
         _check_owner(path)
         connection = sqlite3.connect(
@@ -108,6 +108,14 @@ def opened(state_dir: Path, *, create: bool) -> sqlite3.Connection | None:
             connection.close()
             raise
         return connection
+
+
+def check_place(state_dir: Path) -> None:
+    """Raise JournalError if a journal in `state_dir` could not be written; nothing is made."""
+    folder = next(each for each in (state_dir, *state_dir.parents) if os.path.lexists(each))
+    for place in (folder, state_dir / NAME):
+        if os.path.lexists(place) and not os.access(place, os.W_OK, effective_ids=True):
+            raise problem(Kind.STATE_FORBIDDEN, f"{place} may not be written")
 
 
 @contextmanager
@@ -156,6 +164,15 @@ def _is_full(path: Path) -> bool:
 def problem(kind: Kind, cause: str) -> JournalError:
     """A JournalError; the phase of a journal's failure carries no meaning."""
     return JournalError(Failure(phase=State.BUILDING, kind=kind, cause=cause))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file; raises OSError where nobody can tell."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _make(state_dir: Path, path: Path) -> None:

@@ -82,6 +82,11 @@ class Journal:
                 await stack.enter_async_context(turn.held())
             yield
 
+    async def check(self) -> None:
+        """Raise JournalError where no run could be stored; nothing is made."""
+        await self._look(lambda _reader: None, None)
+        await self._call(journal_file.check_place, self._state_dir)
+
     async def open_run(self, run: Run) -> Run:
         """Store a new run; an interrupted one of the tenant is abandoned with the same commit."""
         return await self._call(self._open_run, run)

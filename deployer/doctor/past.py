@@ -1,19 +1,27 @@
-"""What the journal knows: a run that stands open, and how long a deploy takes here."""
+"""The journal: whether it can be used, a run that stands open, and how long a deploy takes here."""
 
 from deployer.doctor.exam import Exam
 from deployer.doctor.finding import Advice, Finding, failed
 from deployer.errors import JournalError
-from deployer.run import Outcome
+from deployer.run import Outcome, Run
 
 
-async def journal(exam: Exam) -> tuple[Finding, ...]:
-    """Whether the journal can be used, and whether a run of the tenant stands in it unfinished."""
-    tenant = exam.plan.request.tenant
+async def usable(exam: Exam) -> tuple[Finding, ...]:
+    """Whether the journal can be used; said only where it cannot."""
     try:
-        latest = await exam.adapters.journal.latest(tenant)
-        left = await exam.adapters.journal.open_of(tenant)
+        await exam.adapters.journal.check()
+        await _newest(exam)
     except JournalError as error:
         return (failed("journal", error.failure),)
+    return ()
+
+
+async def runs(exam: Exam) -> tuple[Finding, ...]:
+    """Whether a run of the tenant stands unfinished in the journal."""
+    try:
+        latest, left = await _newest(exam)
+    except JournalError:
+        return ()  # `usable` tells
     if latest is not None and latest.intent is not None and not latest.abandoned:
         text = f"run {latest.id} sent a request to deploy, and no answer is known"
         return (Finding(name="journal", text=text, advice=Advice.SETTLE),)
@@ -22,6 +30,12 @@ async def journal(exam: Exam) -> tuple[Finding, ...]:
         return (Finding(name="journal", text=text, advice=Advice.OPEN_RUN),)
     text = f"the newest run is {latest.id}" if latest else "no runs of this tenant yet"
     return (Finding(name="journal", text=text),)
+
+
+async def _newest(exam: Exam) -> tuple[Run | None, Run | None]:
+    """The tenant's newest run, and the one that stands open. Raises JournalError."""
+    tenant, kept = exam.plan.request.tenant, exam.adapters.journal
+    return await kept.latest(tenant), await kept.open_of(tenant)
 
 
 async def login_lasts(exam: Exam) -> tuple[Finding, ...]:
@@ -43,7 +57,7 @@ async def _last_took(exam: Exam) -> float | None:
     try:
         records = await exam.adapters.journal.history(exam.plan.request.tenant, 20)
     except JournalError:
-        return None  # the journal's own check tells
+        return None  # `usable` tells
     for record in records:
         if record.outcome is Outcome.SUCCEEDED and not record.run.plan.request.skip_push:
             return sum(phase.seconds for phase in record.phases)

@@ -134,3 +134,24 @@ def test_a_look_without_a_place_for_the_journal_puts_none_into_the_project(
     assert answer.code == 3
     assert "there is no directory for the journal" in answer.out
     assert not list(cli.root.rglob("journal*"))
+
+
+def test_a_dry_run_refuses_what_a_deploy_could_not_write_to(cli: CommandLine) -> None:
+    cli.state_dir.mkdir()
+    (cli.state_dir / "journal.sqlite").write_bytes(b"")
+
+    dry = cli.run("deploy", "--tenant", TENANT, "--dry-run", "--json")
+    looked = cli.run("doctor", "--tenant", TENANT, "--json")
+
+    assert dry.code == looked.code == 3
+    assert dry.document["failure"]["id"] == "T06"
+    assert [check["name"] for check in by_level(looked.document, "fail")] == ["journal"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_beforehand(cli: CommandLine) -> None:
+    cli.state_dir.write_text("a file where the folder should be")
+
+    answer = cli.run("deploy", "--tenant", TENANT, "--dry-run", "--json")
+
+    assert answer.code == 3
+    assert answer.document["failure"]["id"] == "T07"

@@ -405,3 +405,31 @@ async def test_a_held_run_is_running_and_a_stopped_one_interrupted(tmp_path: Pat
     await here.aclose()
 
     assert (held, stopped, asked) == (Outcome.RUNNING, Outcome.INTERRUPTED, Outcome.UNKNOWN)
+
+
+@pytest.mark.parametrize("place", ["file", "file/state"])
+def test_a_history_where_a_file_stands_in_the_way_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    with pytest.raises(JournalError) as caught:
+        history.runs(tmp_path / place, None, None, 5)
+
+    assert caught.value.failure.kind is Kind.STATE_IO
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_place_that_may_not_be_written_is_told_beforehand(*, made: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if made:
+            await make(folder)
+        give_away(folder)
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(JournalError) as caught:
+                await journal(folder).check()
+        finally:
+            os.seteuid(0)
+
+    assert caught.value.failure.kind is Kind.STATE_FORBIDDEN
