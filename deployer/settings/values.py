@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from deployer.adapters.http.url import parse_api_url
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
 from deployer.model import Secret
@@ -84,7 +85,13 @@ def api_url_problem(url: str) -> str | None:
         _ = parts.port  # raises for a port that is none
     except ValueError:
         return "is not a URL"
-    return _part_problem(parts)
+    return _part_problem(parts) or _client_problem(url)
+
+
+def _client_problem(url: str) -> str | None:
+    """Why the client that asks would not take `url`: its grammar is narrower, and decides."""
+    found = parse_api_url(url)
+    return found.cause.removeprefix("the URL ") if isinstance(found, Failure) else None
 
 
 def _part_problem(parts: SplitResult) -> str | None:

@@ -9,7 +9,7 @@ import pytest
 
 from deployer.failures import Failure, Kind
 from deployer.states.flow import State
-from tests.fakes.cli import TENANT, CommandLine, scrubbed
+from tests.fakes.cli import TENANT, CommandLine, jwt, scrubbed
 
 
 @pytest.fixture
@@ -155,3 +155,17 @@ def test_a_folder_that_cannot_be_made_is_told_beforehand(cli: CommandLine) -> No
 
     assert answer.code == 3
     assert answer.document["failure"]["id"] == "T07"
+
+
+@pytest.mark.parametrize("url", ["https://a..b", "https://ä.invalid", f"https://{'a' * 300}.b"])
+def test_a_mistyped_api_url_is_refused_with_its_variable(cli: CommandLine, url: str) -> None:
+    environ = {"SYSTEMPROMPT_API_URL": url, "SYSTEMPROMPT_API_TOKEN": jwt()}
+
+    answer = cli.run("doctor", "--tenant", TENANT, "--json", environ=environ)
+    deploy = cli.run("deploy", "--tenant", TENANT, "--json", environ=environ)
+
+    [refused] = by_level(answer.document, "fail")
+    assert answer.code == deploy.code == 3
+    assert "SYSTEMPROMPT_API_URL" in refused["text"]
+    assert deploy.document["failure"]["id"] == "T20"
+    assert len(answer.document["checks"]) > 10

@@ -43,6 +43,11 @@ def test_https_anywhere_and_http_on_loopback_are_taken(url: str) -> None:
         ("", "not an https"),
         ("https://api.example:port", "is not a URL"),
         ("https://[::1", "is not a URL"),
+        ("https://a..b", "is malformed"),
+        (f"https://{'a' * 300}.example", "is malformed"),
+        ("https://ä.invalid", "has letters outside ASCII"),
+        ("https://api.example/../x", "'.' or '..' in its path"),
+        ("https://api.example:0", "has a port outside"),
     ],
 )
 def test_any_other_api_url_is_refused_with_its_reason(url: str, why: str) -> None:
