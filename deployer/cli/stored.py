@@ -7,7 +7,7 @@ import click
 from deployer import history
 from deployer.cli.program import Invocation
 from deployer.run import RunRecord
-from deployer.settings.values import Refusal, state_directory
+from deployer.settings.values import Refusal, is_utf8, state_directory
 
 
 def journal_directory(cli: Invocation) -> Path:
@@ -25,7 +25,7 @@ def find_runs(cli: Invocation, tenant: str | None, limit: int) -> tuple[RunRecor
 
 def find_run(cli: Invocation, run: str) -> RunRecord:
     """The run with this id, with its events; a usage error where there is none."""
-    record = history.show(journal_directory(cli), run)
+    record = history.show(journal_directory(cli), run) if is_utf8(run) else None
     if record is None:
         raise click.UsageError(f"no run {run!r}; `deployer history` lists them")
     return record

@@ -1,8 +1,10 @@
 """What the chosen options resolve to: settings, a project, a request; or a refusal that is shown."""
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deployer.adapters.text import decode
 from deployer.cli.closing import close
 from deployer.cli.output import Style
 from deployer.cli.program import Invocation
@@ -82,13 +84,18 @@ def request_of(project: Project, chosen: dict[str, Any]) -> DeployRequest | Refu
             tag=chosen.get("tag"),
             skip_push=chosen.get("skip_push", False),
             profile=project.profile,
-            message=chosen.get("message"),
+            message=_as_text(chosen.get("message")),
             wait=project.wait,
             new=chosen.get("new", False),
         )
     except InvalidNameError as error:  # the app id: the others have been parsed
         where = f"{tenants_path(project.root)}, key app_id of {project.tenant}"
         return Refusal(what=str(error), where=where, remedy="log in again, or correct it")
+
+
+def _as_text(message: str | None) -> str | None:
+    """`message` with replacement characters for what is no UTF-8: the journal keeps text."""
+    return None if message is None else decode(os.fsencode(message))
 
 
 def introduce(cli: Invocation, found: Loaded) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from deployer.settings.local_files import is_directory, read_json, read_yaml
-from deployer.settings.values import Refusal
+from deployer.settings.values import Refusal, path_problem
 
 DIRECTORY: Final = ".systemprompt"
 LOGIN: Final = "log in again: `systemprompt cloud auth login`"
@@ -102,7 +102,7 @@ def find_root(start: Path) -> Path | Refusal:
     """The nearest directory with a `.systemprompt/`, from `start` upwards."""
     for directory in (start, *start.parents):
         if is_directory(directory / DIRECTORY):
-            return directory
+            return _unusable(directory, "rename the folder") or directory
     return Refusal(
         what=f"no {DIRECTORY}/ here or above",
         where=str(start),
@@ -139,6 +139,9 @@ def profile_names(root: Path) -> tuple[str, ...]:
 def read_profile(root: Path, named: str, directory: Path) -> Profile | Refusal:
     """The profile `named`: a name below `.systemprompt/profiles`, or a path from `directory`."""
     path = _profile_path(root, named, directory)
+    unusable = _unusable(path, "rename it")
+    if unusable is not None:
+        return unusable
     found = read_yaml(path, _ProfileFile, "correct the profile")
     if found is None:
         known = ", ".join(profile_names(root)) or "none"
@@ -181,6 +184,12 @@ def _profile_path(root: Path, named: str, directory: Path) -> Path:
 def _profile_name(root: Path, path: Path) -> str:
     usual = root / DIRECTORY / "profiles" / path.parent.name / "profile.yaml"
     return path.parent.name if path == usual else str(path)
+
+
+def _unusable(path: Path, remedy: str) -> Refusal | None:
+    """A refusal of a path that a run could not name."""
+    problem = path_problem(path)
+    return Refusal(what=f"{str(path)!r} {problem}", remedy=remedy) if problem else None
 
 
 def _not_for_the_cloud(profile: _ProfileFile, path: Path) -> Refusal | None:

@@ -11,7 +11,7 @@ from deployer.run import BuilderWish, WaitPolicy
 from deployer.settings import config_file, project
 from deployer.settings.config_file import ConfigFile, DeployTable
 from deployer.settings.project import Profile, Tenant, Tenants
-from deployer.settings.values import Flags, Refusal
+from deployer.settings.values import Flags, Refusal, path_problem
 
 PROFILE_VARIABLE: Final = "SYSTEMPROMPT_PROFILE"
 
@@ -130,6 +130,11 @@ def _inside(root: Path, path: Path, where: str) -> Path | Refusal:
     """`path` relative to the root: the engine sees nothing outside it."""
     # normpath, not resolve: a link inside the project may be meant; the build context judges it.
     absolute = Path(os.path.normpath(path))
+    problem = path_problem(absolute)
+    if problem is not None:
+        return Refusal(
+            what=f"{str(path)!r} {problem}", where=where, remedy="name another Dockerfile"
+        )
     if not absolute.is_relative_to(root):
         return Refusal(
             what=f"{path} lies outside the project {root}",

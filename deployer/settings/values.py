@@ -75,6 +75,22 @@ class Refusal:
         return Failure(phase=State.BUILDING, kind=Kind.CONFIGURATION, cause=str(self))
 
 
+def is_utf8(text: str) -> bool:
+    """Whether `text` can be written down; bytes of the command line that are no UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def path_problem(path: Path) -> str | None:
+    """Why `path` can be no part of a run, or None."""
+    if "\0" in str(path):
+        return "contains a NUL character"
+    return None if is_utf8(str(path)) else "is not UTF-8"
+
+
 def api_url_problem(url: str) -> str | None:
     """Why `url` cannot be the Management API's, or None. The token is sent there."""
     # urlsplit drops tabs and newlines without a word, and would approve of another URL.

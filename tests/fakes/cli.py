@@ -81,10 +81,10 @@ class CommandLine:
         environ: Mapping[str, str] | None = None,
         out: TextIO | None = None,
         err: TextIO | None = None,
-        state_dir: bool = True,
+        knows_place: bool = True,
     ) -> Answer:
-        """Type `deployer ARGS`; without `state_dir`, nobody says where the journal is."""
-        place = ("--state-dir", str(self.state_dir)) if state_dir else ()
+        """Type `deployer ARGS`; `knows_place`: it is said where the journal is."""
+        place = ("--state-dir", str(self.state_dir)) if knows_place else ()
         argv = ["-C", str(self.root), *place, *args]
         out, err = out or io.StringIO(), err or io.StringIO()
         program = Program(

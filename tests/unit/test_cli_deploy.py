@@ -527,3 +527,52 @@ def test_the_login_is_never_shown(cli: CommandLine) -> None:
     answers = [cli.run(*DEPLOY, flag) for flag in ("-vv", "--json", "-q")]
 
     assert all(scrubbed(answer.out + answer.err) for answer in answers)
+
+
+# -- Text that is no UTF-8
+
+
+NO_UTF8 = "a\udcffb"  # how Python hands on a byte that is none
+
+
+def test_a_message_that_is_no_utf8_is_stored_with_replacement_characters(cli: CommandLine) -> None:
+    answer = cli.run(*DEPLOY, "--message", NO_UTF8, "--json")
+
+    [stored] = cli.run("history", "--json").document["runs"]
+    assert answer.code == 0
+    assert stored["message"] == "a\ufffdb"
+
+
+@pytest.mark.parametrize("command", ["show", "resume"])
+def test_a_run_id_that_is_no_utf8_is_wrong_usage(cli: CommandLine, command: str) -> None:
+    cli.run(*DEPLOY)
+
+    answer = cli.run(command, NO_UTF8)
+
+    assert answer.code == 2
+    assert "no run" in answer.err
+
+
+@pytest.mark.parametrize("command", ["deploy", "deploy --dry-run", "doctor", "resume"])
+def test_a_project_whose_path_is_no_utf8_is_refused(tmp_path: Path, command: str) -> None:
+    root = tmp_path / NO_UTF8
+    root.mkdir()
+    cli = CommandLine(root)
+
+    answer = cli.run(*command.split(), "--tenant", TENANT)
+
+    assert answer.code == 3
+    assert "not UTF-8" in answer.out + answer.err
+
+
+def test_a_dockerfile_or_profile_whose_path_is_no_utf8_is_refused(cli: CommandLine) -> None:
+    profile = cli.root / NO_UTF8 / "profile.yaml"
+    profile.parent.mkdir()
+    profile.write_text(f"cloud: {{tenant_id: {TENANT}}}")
+
+    by_dockerfile = cli.run(*DEPLOY, "--dockerfile", str(cli.root / NO_UTF8 / "Dockerfile"))
+    by_profile = cli.run("deploy", "--profile", str(profile))
+
+    assert by_dockerfile.code == by_profile.code == 3
+    assert "not UTF-8" in by_dockerfile.err
+    assert "not UTF-8" in by_profile.err

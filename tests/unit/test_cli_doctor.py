@@ -129,7 +129,7 @@ def test_a_look_makes_no_journal_and_no_folder_for_it(cli: CommandLine, command:
 def test_a_look_without_a_place_for_the_journal_puts_none_into_the_project(
     cli: CommandLine,
 ) -> None:
-    answer = cli.run("doctor", "--tenant", TENANT, state_dir=False)
+    answer = cli.run("doctor", "--tenant", TENANT, knows_place=False)
 
     assert answer.code == 3
     assert "there is no directory for the journal" in answer.out

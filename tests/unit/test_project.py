@@ -437,6 +437,16 @@ def test_a_dockerfile_outside_the_project_is_refused(home: Home, path: str) -> N
     assert "outside the project" in home.refused(Flags(profile="prod", dockerfile=Path(path)))
 
 
+@pytest.mark.parametrize("by", ["profile", "config"])
+def test_a_dockerfile_whose_name_no_file_can_have_is_refused(home: Home, by: str) -> None:
+    if by == "profile":
+        home.profile('cloud: {tenant_id: acme}\npaths: {dockerfile: "a\\0b"}')
+    else:
+        home.config('[image]\ndockerfile = "a\\u0000b"')
+
+    assert "contains a NUL character" in home.refused()
+
+
 # -- deployer.toml
 
 
