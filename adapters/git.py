@@ -12,8 +12,9 @@ from typing import Final, Self
 import anyio
 from anyio import from_thread, to_thread
 
-from deployer.adapters.process.job import Job, NotStarted, Sink, run
+from deployer.adapters.process.job import Job, Sink, run
 from deployer.adapters.process.programs import find_program, search_path
+from deployer.adapters.text import clean, decode
 from deployer.model import Revision
 
 UNKNOWN: Final = "unknown"
@@ -73,6 +74,13 @@ class Standing:
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Why git could not tell, on one line."""
+
+    why: str
+
+
 class Collected:
     """A sink that keeps a short answer whole, and knows when it was too long."""
 
@@ -112,32 +120,29 @@ class Git:
         Outside a repository, without git, or after ten seconds, the commit is `unknown` and the
         fingerprint equals no other: nobody can say then that nothing changed.
         """
-        revision: Revision | None = None
+        found: Standing | Unanswered = Unanswered(f"git did not answer within {SECONDS:.0f} s")
         with anyio.move_on_after(SECONDS):
-            revision = await self._revision(project_root)
-        return revision or Revision(
-            short_sha=UNKNOWN, dirty=False, fingerprint=secrets.token_hex(32)
-        )
+            found = await self._standing(project_root)
+        if isinstance(found, Unanswered):
+            nobodys = secrets.token_hex(32)
+            return Revision(
+                short_sha=UNKNOWN, dirty=False, fingerprint=nobodys, why_unknown=found.why
+            )
+        return Revision(short_sha=found.short_sha, dirty=found.dirty, fingerprint=found.fingerprint)
 
     async def version(self) -> str | None:
         """git's own version; None where there is none that runs."""
         answer = Collected()
-        answered = False
         with anyio.move_on_after(SECONDS):
-            answered = await self._ask(Path("/"), {("version",): answer})
-        found = _VERSION.match(bytes(answer.answer))
-        return found[1].decode() if answered and found else None
+            unanswered = await self._ask(Path("/"), {("version",): answer})
+            found = _VERSION.match(bytes(answer.answer))
+            return found[1].decode() if unanswered is None and found else None
+        return None
 
-    async def _revision(self, project_root: Path) -> Revision | None:
-        found = await self._standing(project_root)
-        if found is None:
-            return None
-        return Revision(short_sha=found.short_sha, dirty=found.dirty, fingerprint=found.fingerprint)
-
-    async def _standing(self, folder: Path) -> Standing | None:
-        """Where the repository around `folder` stands; None when git can't tell."""
+    async def _standing(self, folder: Path) -> Standing | Unanswered:
+        """Where the repository around `folder` stands, or why git can't tell."""
         head, status, diff = Collected(), Collected(), hashlib.sha256()
-        answered = await self._ask(
+        unanswered = await self._ask(
             folder,
             {
                 HEAD: head,
@@ -145,25 +150,30 @@ class Git:
                 (*DIFF, SUBMODULES, *BUT_NOT_TARGET): diff.update,
             },
         )
+        if unanswered is not None:
+            return unanswered
         where = _HEAD.fullmatch(head.answer)
-        if not (answered and status.whole and where):
-            return None
+        if not (status.whole and where):
+            return Unanswered("git's answer is too long or none of git's")
         root = Path(os.fsdecode(where[2]))
         changes = Changes.parse(bytes(status.answer))
         parts = [where[1], bytes(status.answer), diff.digest()]
         parts.append(await _states(root, changes.untracked))
         for path in changes.dirty_submodules:
             inner = await self._standing(root / os.fsdecode(path))
-            if inner is None:
-                return None
+            if isinstance(inner, Unanswered):
+                return inner
             parts.append(inner.fingerprint.encode())
         return Standing(where[3].decode(), bool(changes.entries), _fingerprint(parts))
 
-    async def _ask(self, folder: Path, questions: Mapping[tuple[str, ...], Sink]) -> bool:
-        """Put several questions at once; true when each was answered."""
+    async def _ask(
+        self, folder: Path, questions: Mapping[tuple[str, ...], Sink]
+    ) -> Unanswered | None:
+        """Put several questions at once; None when each was answered."""
         if self._path is None:
-            return False
-        answers: list[int | NotStarted] = []
+            return Unanswered("no git is on PATH")
+        complaints = {question: Collected() for question in questions}
+        failed: set[tuple[str, ...]] = set()
 
         async def ask(git: str, question: tuple[str, ...], sink: Sink) -> None:
             job = Job(
@@ -171,18 +181,22 @@ class Git:
                 cwd=folder,
                 environment=self._environment,
                 stdout=sink,
-                stderr=_ignore,
+                stderr=complaints[question],
             )
-            answers.append(await run(job))
+            if await run(job) != 0:
+                failed.add(question)
 
         async with anyio.create_task_group() as group:
             for question, sink in questions.items():
                 group.start_soon(ask, self._path, question, sink)
-        return all(answer == 0 for answer in answers)
+        # In the order of the questions, not of the answers: the same trouble, the same words.
+        return next((_unanswered(complaints[each]) for each in questions if each in failed), None)
 
 
-def _ignore(_chunk: bytes) -> None:
-    """git explains itself in prose; that it failed is enough."""
+def _unanswered(complaint: Collected) -> Unanswered:
+    """git's own reason: the first line of its prose."""
+    line, *_ = decode(bytes(complaint.answer)).splitlines() or [""]
+    return Unanswered(clean(line.removeprefix("fatal: ")) or "git failed without a word")
 
 
 async def _states(root: Path, paths: Sequence[bytes]) -> bytes:

@@ -130,3 +130,4 @@ class Revision:
     short_sha: str  # 7 or more hex digits, or "unknown"
     dirty: bool
     fingerprint: str  # hash over commit, changes and untracked names: equal inputs, equal text
+    why_unknown: str | None = None  # set where `short_sha` is unknown

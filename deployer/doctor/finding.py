@@ -31,6 +31,7 @@ class Advice(StrEnum):
     MEND_CONTEXT = "Check the Dockerfile's COPY lines, or exclude it in `.dockerignore`"
     OPEN_RUN = "Run `deployer resume` to go on with it, or `deployer deploy` to replace it"
     SETTLE = "Run `deployer resume`: it finds out what the request did"
+    OWNER = "Run `git config --global --add safe.directory DIR` if you trust that folder's owner"
     STALE_BINARY = "Take its COPY out, or build it: what is copied is an old file"
     TARGET_DIR = "Nothing; deployer builds into the project's own target/"
     TRY_AGAIN = "Nothing; a deploy asks again when it needs it"

@@ -52,6 +52,12 @@ async def copies(exam: Exam) -> tuple[Finding, ...]:
     )
 
 
+def _no_commit(why: str) -> Finding:
+    text = f"no commit is known: {why}" if why else "no commit is known"
+    foreign = "dubious ownership" in why
+    return Finding(name="commit", text=text, advice=Advice.OWNER if foreign else Advice.GIT)
+
+
 def _takes(path: str) -> Callable[[str], bool]:
     """Whether a source takes `path` along."""
 
@@ -84,5 +90,5 @@ async def commit(exam: Exam) -> tuple[Finding, ...]:
         text = "uncommitted changes are deployed"
         return (Finding(name="commit", text=text, advice=Advice.COMMIT),)
     if revision.short_sha == "unknown":
-        return (Finding(name="commit", text="no commit is known", advice=Advice.GIT),)
+        return (_no_commit(revision.why_unknown or ""),)
     return (Finding(name="commit", text=revision.short_sha),)

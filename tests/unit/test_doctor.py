@@ -197,6 +197,11 @@ def unknown_commit(of: Neighbours) -> None:
     of.revised = replace(REVISION, short_sha="unknown")
 
 
+def foreign_owner(of: Neighbours) -> None:
+    why = "detected dubious ownership in repository at '/srv/app'"
+    of.revised = replace(REVISION, short_sha="unknown", why_unknown=why)
+
+
 def on_arm(of: Neighbours) -> None:
     of.engine_platform = "linux/arm64"
 
@@ -240,6 +245,7 @@ def unsure_of_push(of: Neighbours) -> None:
         (dirty, "commit", Advice.COMMIT),
         (without_git, "git", Advice.GIT),
         (unknown_commit, "commit", Advice.GIT),
+        (foreign_owner, "commit", Advice.OWNER),
         (on_arm, "platform", Advice.EMULATION),
         (without_database, "database", Advice.DATABASE),
         (wrapped, "variables", Advice.WRAPPER),

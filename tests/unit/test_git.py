@@ -141,6 +141,7 @@ async def test_without_a_commit_two_looks_never_agree(tmp_path: Path, where: str
     first, second = [await Git(ENVIRONMENT).revision(folder) for _ in range(2)]
 
     assert first.short_sha == second.short_sha == "unknown"
+    assert first.why_unknown
     assert first.fingerprint != second.fingerprint
 
 
@@ -194,6 +195,7 @@ async def test_a_git_that_hangs_is_given_up_and_ended(
     revision = await Git({"PATH": f"{tmp_path}:/bin:/usr/bin"}).revision(project)
 
     assert revision.short_sha == "unknown"
+    assert "did not answer" in (revision.why_unknown or "")
     assert time.monotonic() - began < 2
     assert started(tmp_path / "pids")
     assert not any(lives(pid) for pid in started(tmp_path / "pids"))
@@ -221,3 +223,22 @@ def test_a_path_with_spaces_and_newlines_stays_one_path() -> None:
 
     assert changes.untracked == (b"a b\nc",)
     assert list(changes.dirty_submodules) == [b"sub dir"]
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo 'fatal: detected dubious ownership' >&2; echo 'To add' >&2; exit 128", "dubious"),
+        ("exit 1", "without a word"),
+        ("echo yes", "none of git's"),
+    ],
+)
+async def test_git_s_own_reason_is_kept(tmp_path: Path, script: str, why: str) -> None:
+    program = tmp_path / "git"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+    revision = await Git({"PATH": f"{tmp_path}:/bin:/usr/bin"}).revision(tmp_path)
+
+    assert why in (revision.why_unknown or "")
+    assert "\n" not in (revision.why_unknown or "")
