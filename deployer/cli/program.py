@@ -137,6 +137,12 @@ class Program:
             terminal=moves and not ci,
         )
 
+    def document(self, document: "Document") -> None:
+        """Write the one JSON document."""
+        from deployer.cli.document import encode  # noqa: PLC0415
+
+        self.out.line(encode(document))
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
@@ -156,16 +162,10 @@ class Invocation:
     def answer(self, document: "Callable[[], Document]", lines: "Iterable[Line]") -> None:
         """Give a command's answer on stdout: as JSON, or line by line."""
         if self.program.json:
-            self.document(document())
+            self.program.document(document())
             return
         for text, style in lines:
             self.program.out.line(text, style)
-
-    def document(self, document: "Document") -> None:
-        """Write the one JSON document."""
-        from deployer.cli.document import encode  # noqa: PLC0415
-
-        self.program.out.line(encode(document))
 
     def say(self, lines: "Iterable[Line]") -> None:
         """Talk, on stderr."""

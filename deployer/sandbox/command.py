@@ -5,10 +5,10 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from deployer.sandbox.up import Sandbox
 
 REFUSED: Final = 3
+
+
+class Caller(Protocol):
+    """The command line that this group is a part of; alone, it has none."""
+
+    json: bool  # stdout is for one document
+
+    def document(self, document: Mapping[str, object]) -> None:
+        """Write that document."""
 
 
 @click.group()
@@ -55,7 +64,9 @@ def group() -> None:
 @click.option("--async-deploy", is_flag=True, help="POST deploy answers before the work is done.")
 @click.option("--no-engine", is_flag=True, help="Check images instead of running them.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
 def up(  # noqa: PLR0913  # one parameter an option
+    caller: Caller | None,
     *,
     contract: str,
     faults: tuple[str, ...],
@@ -89,7 +100,8 @@ def up(  # noqa: PLR0913  # one parameter an option
         answer_at_once=async_deploy,
         no_engine=no_engine,
     )
-    announce = partial(_announce, env_file=env_file, as_json=as_json)
+    tell = _teller(caller, as_json=as_json)
+    announce = partial(_announce, env_file=env_file, tell=tell)
     _run(partial(_serve, options, workspace, announce), interrupted=0)
 
 
@@ -135,16 +147,40 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _announce(running: "Sandbox", *, env_file: Path | None, as_json: bool) -> None:
+def _teller(caller: Caller | None, *, as_json: bool) -> "Callable[[Sandbox, str], None]":
+    """How a sandbox that serves is told on stdout, at once."""
+
+    def tell(running: "Sandbox", exports: str) -> None:
+        if caller is not None and caller.json:
+            caller.document(running.described())
+        else:
+            click.echo(json.dumps(running.described()) if as_json else exports.rstrip())
+
+    return tell
+
+
+def _announce(
+    running: "Sandbox", *, env_file: Path | None, tell: "Callable[[Sandbox, str], None]"
+) -> None:
     exports = "".join(
         f"export {name}={shlex.quote(value)}\n" for name, value in running.environment().items()
     )
     if env_file is not None:
+        _write(env_file, exports)
+    tell(running, exports)
+
+
+def _write(env_file: Path, exports: str) -> None:
+    from deployer.sandbox.refusal import Refused  # noqa: PLC0415
+
+    try:
         # The API token is in it.
         env_file.touch(mode=0o600)
         env_file.chmod(0o600)
         env_file.write_text(exports)
-    click.echo(json.dumps(running.described()) if as_json else exports.rstrip())
+    except OSError as error:
+        cause = f"{env_file} cannot be written: {error.strerror}."
+        raise Refused(f"{cause} Name another place by --env-file.") from error
 
 
 def _run(work: Callable[[], Awaitable[int]], *, interrupted: int | None = None) -> None:
