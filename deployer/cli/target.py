@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deployer.adapters.text import decode
+from deployer.adapters.text import clean, decode
 from deployer.cli.closing import close
 from deployer.cli.output import Style
 from deployer.cli.program import Invocation
@@ -105,6 +105,6 @@ def introduce(cli: Invocation, found: Loaded) -> None:
     project, settings = found.project, found.settings
     name = f" ({project.tenant_name})" if project.tenant_name else ""
     profile = f" · profile {project.profile}" if project.profile else ""
-    cli.say(
-        [Line(f"deployer · tenant {project.tenant}{name}{profile} · {settings.api_url}", Style.DIM)]
-    )
+    # The name is the server's, and a profile may be a path.
+    words = clean(f"deployer · tenant {project.tenant}{name}{profile} · {settings.api_url}")
+    cli.say([Line(words, Style.DIM)])

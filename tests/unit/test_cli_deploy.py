@@ -576,3 +576,16 @@ def test_a_dockerfile_or_profile_whose_path_is_no_utf8_is_refused(cli: CommandLi
     assert by_dockerfile.code == by_profile.code == 3
     assert "not UTF-8" in by_dockerfile.err
     assert "not UTF-8" in by_profile.err
+
+
+def test_foreign_names_cannot_command_the_terminal(cli: CommandLine) -> None:
+    tenants = [{"id": TENANT, "name": "Ac\x1b[2J\x07me\nx", "app_id": "sp-ten-1"}]
+    (cli.root / ".systemprompt/tenants.json").write_text(json.dumps({"tenants": tenants}))
+    profile = cli.root / "pro\x1b[2Jfile" / "profile.yaml"
+    profile.parent.mkdir()
+    profile.write_text(f"cloud: {{tenant_id: {TENANT}}}")
+
+    answers = [cli.run("deploy", "--profile", str(profile), *more) for more in ((), ("--dry-run",))]
+
+    assert "\x1b" not in "".join(answer.out + answer.err for answer in answers)
+    assert "(Acme x)" in answers[0].err
