@@ -79,7 +79,8 @@ def _read(
     try:
         return msgspec.convert(parse(raw), shape, dec_hook=decode)
     except msgspec.ValidationError as error:
-        return _wrong_value(path, str(error), _UNQUOTED if parse is _parse_yaml else remedy)
+        wants_text = parse is _parse_yaml and str(error).startswith("Expected `str")
+        return _wrong_value(path, str(error), _UNQUOTED if wants_text else remedy)
     # A ValueError is what PyYAML and tomllib raise for an impossible date, text or number.
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         return Refusal(what=f"cannot be parsed: {error}", where=str(path), remedy=remedy)

@@ -207,6 +207,16 @@ def test_yaml_that_turns_a_name_into_something_else_is_refused_by_key(
     assert "in quotes" in refused
 
 
+def test_a_switch_in_quotes_is_not_told_to_be_put_in_quotes(home: Home) -> None:
+    home.profile('cloud: {tenant_id: acme, enabled: "yes"}')
+
+    refused = home.refused()
+
+    assert "key cloud.enabled" in refused
+    assert "in quotes" not in refused
+    assert "correct the profile" in refused
+
+
 def test_yaml_keys_that_are_no_texts_are_none_of_ours(home: Home) -> None:
     home.profile("on: {push: 1}\n7: x\ncloud: {tenant_id: acme, no: 1}\n")
 
