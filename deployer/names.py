@@ -52,6 +52,11 @@ def parse_tenant(text: str) -> str:
     return _parsed(text, _TENANT, "tenant id")
 
 
+def parse_registry(text: str) -> str:
+    """Return `text` if it is a registry's `host[:port]`, else raise InvalidNameError."""
+    return _parsed(text, _REGISTRY, "registry")
+
+
 def parse_repository(text: str) -> str:
     """Return `text` if it can be a repository, else raise InvalidNameError."""
     _parsed(text, _REPOSITORY, "repository")

@@ -7,7 +7,6 @@ systemprompt itself reads, `.systemprompt/`, `deployer.toml`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from deployer.model import Secret
 from deployer.run import BuilderWish, DeployRequest, WaitPolicy
@@ -15,10 +14,9 @@ from deployer.settings import config_file, project
 from deployer.settings.access import Access, find_access
 from deployer.settings.config_file import ConfigFile
 from deployer.settings.database import Database, find_database
+from deployer.settings.registries import Registries, find_registries
 from deployer.settings.target import Inputs, Target, find_target
 from deployer.settings.values import PRODUCTION_API, Flags, Refusal, Settings, state_directory
-
-BASE_REGISTRY_VARIABLE: Final = "DEPLOYER_BASE_REGISTRY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +56,7 @@ class Survey:
     target: Target | None = None
     state_dir: Path | None = None
     database: Database = field(default_factory=Database)
+    registries: Registries = field(default_factory=Registries)
 
 
 def load(
@@ -73,7 +72,7 @@ def load(
     access, target, state_dir = found.access, found.target, found.state_dir
     assert found.inputs and access and target and state_dir  # noqa: S101, PT018  # or refused
     return Loaded(
-        _settings(found.inputs, access, state_dir, found.database),
+        _settings(found, found.inputs, access, state_dir),
         _project(found.inputs, access, target, found.database),
     )
 
@@ -97,7 +96,8 @@ def survey(flags: Flags, environ: Mapping[str, str], directory: Path, now: float
     state_dir = state_directory(flags.state_dir, environ)
     profile = None if isinstance(target, Refusal) else target.profile
     database = find_database(root, environ, profile, inputs.tenants)
-    parts = (config, tenants, access, target, state_dir, database)
+    registries = find_registries(inputs)
+    parts = (config, tenants, access, target, state_dir, database, registries)
     return Survey(
         refusals=tuple(part for part in parts if isinstance(part, Refusal)),
         inputs=inputs,
@@ -105,6 +105,7 @@ def survey(flags: Flags, environ: Mapping[str, str], directory: Path, now: float
         target=None if isinstance(target, Refusal) else target,
         state_dir=None if isinstance(state_dir, Refusal) else state_dir,
         database=Database() if isinstance(database, Refusal) else database,
+        registries=Registries() if isinstance(registries, Refusal) else registries,
     )
 
 
@@ -126,23 +127,21 @@ def partial(found: Survey) -> tuple[Settings, DeployRequest] | None:
         project_root=found.inputs.root,
         dockerfile=dockerfile,
     )
-    return _settings(found.inputs, access, state_dir, found.database), request
+    return _settings(found, found.inputs, access, state_dir), request
 
 
-def _settings(inputs: Inputs, access: Access, state_dir: Path, database: Database) -> Settings:
-    hosts = (*inputs.flags.registry_hosts, *inputs.config.registry.hosts)
+def _settings(found: Survey, inputs: Inputs, access: Access, state_dir: Path) -> Settings:
     return Settings(
         api_url=access.url,
         api_token=access.token,
         state_dir=state_dir,
         environment=dict(inputs.environ),
         docker_host=inputs.environ.get("DOCKER_HOST") or None,
-        database_url=database.url,
-        sqlx_offline=database.offline,
-        registry_hosts=frozenset(hosts),
+        database_url=found.database.url,
+        sqlx_offline=found.database.offline,
+        registry_hosts=found.registries.hosts,
         ca_file=inputs.flags.ca_file,
-        base_registry=inputs.environ.get(BASE_REGISTRY_VARIABLE)
-        or inputs.config.image.base_registry,
+        base_registry=found.registries.base,
         trust_fingerprints=not inputs.flags.no_cache,
     )
 

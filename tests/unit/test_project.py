@@ -476,6 +476,32 @@ def test_the_config_file_gives_defaults_that_flags_override(home: Home) -> None:
     assert flagged.settings.registry_hosts == {"127.0.0.1:5000", "r.example"}
 
 
+@pytest.mark.parametrize(
+    "host", ["https://r.example", "r.example/x", "r.example:port", "", "r example", "R.example"]
+)
+def test_what_is_no_registry_is_refused_with_its_place(home: Home, host: str) -> None:
+    def by_config(text: str) -> str:
+        home.config(text)
+        return home.refused(Flags(tenant="acme"))
+
+    assert "deployer.toml, key registry.hosts" in by_config(f'[registry]\nhosts = ["{host}"]')
+    assert "deployer.toml, key image.base_registry" in by_config(
+        f'[image]\nbase_registry = "{host}"'
+    )
+    home.config("")
+    assert "--registry-host" in home.refused(Flags(tenant="acme", registry_hosts=(host,)))
+
+
+def test_the_registry_for_bases_is_named_by_the_variable_or_the_file(home: Home) -> None:
+    environ = {"DEPLOYER_BASE_REGISTRY": "127.0.0.1:5000"}
+    home.config('[image]\nbase_registry = "mirror.example"')
+
+    assert home.loaded().settings.base_registry == "mirror.example"
+    assert home.loaded(environ=environ).settings.base_registry == "127.0.0.1:5000"
+    refused = home.refused(environ={"DEPLOYER_BASE_REGISTRY": "http://mirror"})
+    assert "(DEPLOYER_BASE_REGISTRY)" in refused
+
+
 def test_the_config_files_tenant_comes_after_the_profiles(home: Home) -> None:
     home.put("tenants.json", {"tenants": [{"id": "acme"}, {"id": "other"}]})
     home.config('[project]\ntenant = "other"')
