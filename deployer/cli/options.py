@@ -1,5 +1,6 @@
 """Options: each long flag has its `DEPLOYER_…` variable; the global ones stand before or after a command."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,13 @@ class Globals:
     state_dir: Path | None = None
 
 
+def _folder(text: str) -> Path:
+    # An empty variable of a script would be the current directory.
+    if not text:
+        raise ValueError("the path is empty")
+    return Path(os.path.realpath(text))  # Path.resolve() fails on a loop of links
+
+
 def wants_json(args: list[str], environ: Mapping[str, str]) -> bool:
     """Whether the answer is to be JSON; told before parsing, because parsing itself may fail."""
     return "--json" in args or environ.get(variable("--json"), "").lower() in _TRUE
@@ -86,7 +94,7 @@ def global_options(*, first: bool) -> list[click.Parameter]:
         _global("--verbose", "-v", first=first, count=True, help="Output of tools, and a log; -vv: more."),
         _global("--color", first=first, type=click.Choice(["auto", "always", "never"]), help="Colours."),
         _global("--directory", "-C", first=first, type=directory, metavar="DIR", help="Start there."),
-        _global("--state-dir", first=first, type=click.Path(path_type=Path, resolve_path=True), metavar="DIR", help="Where the journal is."),
+        _global("--state-dir", first=first, type=Parsed("path", _folder), metavar="DIR", help="Where the journal is."),
     ]  # fmt: skip
 
 

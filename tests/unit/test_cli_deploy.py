@@ -589,3 +589,21 @@ def test_foreign_names_cannot_command_the_terminal(cli: CommandLine) -> None:
 
     assert "\x1b" not in "".join(answer.out + answer.err for answer in answers)
     assert "(Acme x)" in answers[0].err
+
+
+@pytest.mark.parametrize("command", ["deploy", "status"])
+def test_an_empty_place_for_the_journal_is_wrong_usage(cli: CommandLine, command: str) -> None:
+    answer = cli.run(command, "--state-dir", "")
+
+    assert answer.code == 2
+    assert "--state-dir" in answer.err
+
+
+def test_a_file_in_the_place_of_the_journal_s_folder_fails_in_each_command(
+    cli: CommandLine,
+) -> None:
+    cli.state_dir.write_text("a file")
+
+    codes = [cli.run(*command).code for command in (DEPLOY, ("status",), ("history",))]
+
+    assert codes == [74, 74, 74]
