@@ -45,6 +45,9 @@ def find_target(inputs: Inputs) -> Target | Refusal:
     profile = _profile(inputs)
     if isinstance(profile, Refusal):
         return profile
+    contradiction = _contradiction(inputs, profile)
+    if contradiction is not None:
+        return contradiction
     tenant = _tenant(inputs, profile)
     if isinstance(tenant, Refusal):
         return tenant
@@ -71,6 +74,21 @@ def _profile(inputs: Inputs) -> Profile | Refusal | None:
         or inputs.config.project.profile
     )
     return project.read_profile(inputs.root, named, inputs.directory) if named else None
+
+
+def _contradiction(inputs: Inputs, profile: Profile | None) -> Refusal | None:
+    """A refusal of a `deployer.toml` that decides alone, and names two tenants."""
+    flags, file = inputs.flags, inputs.config.project
+    if flags.tenant or flags.profile or inputs.environ.get(PROFILE_VARIABLE):
+        return None
+    named = profile.tenant if profile else None
+    if not named or not file.tenant or named == file.tenant:
+        return None
+    return Refusal(
+        what=f"profile {file.profile!r} is of tenant {named!r}, and tenant is {file.tenant!r}",
+        where=f"{inputs.root / config_file.NAME}, keys project.profile and project.tenant",
+        remedy="leave one of them out",
+    )
 
 
 def _tenant(inputs: Inputs, profile: Profile | None) -> str | Refusal:

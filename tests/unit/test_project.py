@@ -476,6 +476,20 @@ def test_the_config_file_gives_defaults_that_flags_override(home: Home) -> None:
     assert flagged.settings.registry_hosts == {"127.0.0.1:5000", "r.example"}
 
 
+def test_a_config_file_that_names_two_tenants_is_refused_where_it_decides(home: Home) -> None:
+    home.put("tenants.json", {"tenants": [{"id": "acme"}, {"id": "other"}]})
+    home.config('[project]\nprofile = "prod"\ntenant = "other"')
+
+    refused = home.refused(Flags())
+
+    assert "profile 'prod' is of tenant 'acme', and tenant is 'other'" in refused
+    assert "deployer.toml, keys project.profile and project.tenant" in refused
+    assert home.loaded(Flags(tenant="other")).project.tenant == "other"
+    assert home.loaded(Flags(profile="prod")).project.tenant == "acme"
+    home.config('[project]\nprofile = "prod"\ntenant = "acme"')
+    assert home.loaded(Flags()).project.tenant == "acme"
+
+
 @pytest.mark.parametrize(
     "host", ["https://r.example", "r.example/x", "r.example:port", "", "r example", "R.example"]
 )
