@@ -19,7 +19,7 @@ def of(call: Callable[[], object], args: list[str], program: Program) -> int:
         return _usage(error, program)
     except (click.Abort, KeyboardInterrupt):
         return interrupted_code(signal.SIGINT)
-    except SystemExit as end:  # click's, when its own stdout is closed
+    except SystemExit as end:  # the sandbox's commands end so
         return end.code if isinstance(end.code, int) else 0
     except Exception as error:  # noqa: BLE001  # the one place: a bug ends in a line and an exit code
         return _unexpected(error, args, program)

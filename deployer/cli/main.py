@@ -10,6 +10,7 @@ import click
 from deployer.cli import ending
 from deployer.cli.lazy import Lazy, LazyGroup
 from deployer.cli.options import global_options, wants_json
+from deployer.cli.output import Printed
 from deployer.cli.program import Program
 
 NAME: Final = "deployer"
@@ -85,7 +86,8 @@ def run(args: list[str]) -> int:
 def invoke(args: list[str], program: Program) -> int:
     """Carry out one command line; whatever happens, it ends in an exit code and one answer."""
     if not program.json:
-        return ending.of(lambda: _call(args, program), args, program)
+        with redirect_stdout(Printed(program.out)):
+            return ending.of(lambda: _call(args, program), args, program)
     # Text for people (a help page) becomes part of the document: stdout has nothing beside it.
     printed = io.StringIO()
     with redirect_stdout(printed):

@@ -1,5 +1,6 @@
 """Our two output streams: closed under us, they fall silent; nothing fails for it."""
 
+import io
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -68,6 +69,23 @@ class Out:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, descriptor)
             os.close(nowhere)
+
+
+class Printed(io.TextIOBase):
+    """What click prints, a help page for one, on a stream that may be closed or full."""
+
+    def __init__(self, out: Out) -> None:
+        """Pass everything on to `out`."""
+        self._out = out
+
+    def write(self, text: str) -> int:
+        """Write at once; never raises."""
+        self._out.write(text)
+        return len(text)
+
+    def isatty(self) -> bool:
+        """Whether it goes to a terminal."""
+        return self._out.terminal
 
 
 _OFF: Final = ("", "dumb")

@@ -177,6 +177,18 @@ async def test_a_closed_stdout_does_not_fail_a_command(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("command", [(), ("--help",), ("--version",), ("deploy", "--help")])
+async def test_a_full_stdout_does_not_fail_a_command(command: tuple[str, ...]) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        argv = (*DEPLOYER, *command)
+        ended = await anyio.run_process(argv, stdout=full, stderr=PIPE, check=False)
+    finally:
+        os.close(full)
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 async def test_a_process_without_streams_still_ends_with_its_code(tmp_path: Path) -> None:
     script = (
         f"exec {sys.executable} -m deployer --state-dir {tmp_path} deploy --nosuch 0<&- >&- 2>&-"
