@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final, NoReturn
@@ -21,10 +21,20 @@ def watched() -> tuple[signal.Signals, ...]:
     return tuple(each for each in _ENDING if signal.getsignal(each) is not signal.SIG_IGN)
 
 
-def exit_at_once() -> None:
-    """From now on these signals end the process: nothing is under way that wants cleaning up."""
+def exit_at_once(last_word: Callable[[int], None] = lambda _number: None) -> None:
+    """From now on these signals end the process: nothing is under way that wants cleaning up.
+
+    `last_word` is called with the signal's number before, and must neither wait nor import.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # signal's interface
+        try:
+            last_word(number)
+        finally:
+            os._exit(interrupted_code(number))
+
     for number in watched():
-        signal.signal(number, _exit)
+        signal.signal(number, end)
 
 
 def ignore() -> None:
@@ -32,10 +42,6 @@ def ignore() -> None:
     # Python's own end puts the default handlers back, but leaves an ignored signal ignored.
     for number in watched():
         signal.signal(number, signal.SIG_IGN)
-
-
-def _exit(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # signal's interface
-    os._exit(interrupted_code(number))
 
 
 @contextmanager

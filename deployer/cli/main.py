@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from deployer.cli import ending
+from deployer.cli.interrupts import exit_at_once
 from deployer.cli.lazy import Lazy, LazyGroup
 from deployer.cli.options import global_options, wants_json
 from deployer.cli.output import Printed
@@ -80,7 +81,23 @@ root: Final = Root(
 
 def run(args: list[str]) -> int:
     """Carry out one command line of this process and return its exit code."""
-    return invoke(args, Program.of_process(json=wants_json(args, os.environ)))
+    program = Program.of_process(json=wants_json(args, os.environ))
+    if program.json:
+        _answer_signals(program)
+    return invoke(args, program)
+
+
+def _answer_signals(program: Program) -> None:
+    """Let a signal that ends the process leave the one document behind."""
+    # Imported here: the handler may be called in the middle of any import.
+    from deployer.cli import document, report  # noqa: PLC0415
+
+    def last_word(number: int) -> None:
+        if not program.out.used:
+            ended = report.of_interruption(number, None)
+            program.out.line(document.encode(document.of_report(ended)))
+
+    exit_at_once(last_word)
 
 
 def invoke(args: list[str], program: Program) -> int:

@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE  # noqa: TID251  # constants for anyio's processes
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
@@ -86,6 +88,36 @@ async def test_a_signal_during_the_imports_ends_without_a_traceback(
         assert await process.wait() == code
         with pytest.raises(anyio.EndOfStream):
             await process.stderr.receive()
+
+
+@pytest.mark.parametrize("command", [("doctor",), ("deploy", "--dry-run")], ids=" ".join)
+async def test_a_signal_during_a_look_still_leaves_one_document(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    CommandLine(tmp_path)
+    argv = (
+        *DEPLOYER,
+        "--json",
+        "--state-dir",
+        str(tmp_path / "state"),
+        *command,
+        "--tenant",
+        TENANT,
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        api = {"SYSTEMPROMPT_API_URL": f"http://127.0.0.1:{port}", "SYSTEMPROMPT_API_TOKEN": jwt()}
+        environ = {**os.environ, **api}
+        async with await anyio.open_process(argv, cwd=tmp_path, env=environ) as process:
+            assert process.stdout is not None
+            asked, _ = await anyio.to_thread.run_sync(server.accept)
+            with asked:  # and never answered
+                process.send_signal(signal.SIGTERM)
+                assert await process.wait() == 143
+            answer = await process.stdout.receive()
+
+    document = json.loads(answer)
+    assert (document["v"], document["exit_code"], document["signal"]) == (1, 143, 15)
 
 
 async def test_a_signal_at_python_s_own_end_does_not_change_the_exit_code(tmp_path: Path) -> None:
