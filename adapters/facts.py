@@ -40,7 +40,9 @@ class Facts:
 
     def _put(self, kind: str, name: str, value: object) -> None:
         try:
-            self._write(self._path(kind, name), msgspec.json.encode(value))
+            # A deploy makes the state directory; a mere look before the first one leaves nothing.
+            if self._folder.parent.is_dir():
+                self._write(self._path(kind, name), msgspec.json.encode(value))
         except OSError:
             return  # it is found out again
 

@@ -120,7 +120,8 @@ def partial(found: Survey) -> tuple[Settings, DeployRequest] | None:
     access = found.access or Access(
         url=PRODUCTION_API, token=Secret(""), expires_at=None, warnings=()
     )
-    state_dir = found.state_dir or found.inputs.root / project.DIRECTORY
+    # Where none could be told: a folder that nobody makes, so that nothing is kept in it.
+    state_dir = found.state_dir or found.inputs.root / project.DIRECTORY / "deployer"
     dockerfile = found.target.dockerfile if found.target else project.DEFAULT_DOCKERFILE
     request = DeployRequest(
         tenant=found.target.tenant if found.target else "unknown",

@@ -38,3 +38,15 @@ def test_of_too_many_the_ones_that_nobody_used_go(tmp_path: Path) -> None:
 
     assert sum(path.exists() for path in old) == 248
     assert known.loaded(Path("/a")) == known.loaded(Path("/b")) == IMAGE
+
+
+def test_nothing_is_kept_where_no_deploy_has_made_the_state_directory(tmp_path: Path) -> None:
+    known = KnownImages(tmp_path / "state" / "images")
+
+    known.keep_loaded(Path("/a"), IMAGE)
+    left = list(tmp_path.iterdir())
+    (tmp_path / "state").mkdir()
+    known.keep_loaded(Path("/a"), IMAGE)
+
+    assert left == []
+    assert known.loaded(Path("/a")) == IMAGE
