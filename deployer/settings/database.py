@@ -7,7 +7,7 @@ from pathlib import Path
 from deployer.model import Secret
 from deployer.settings import project
 from deployer.settings.project import Profile, Tenants
-from deployer.settings.values import Refusal
+from deployer.settings.values import Refusal, is_utf8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,8 @@ def find_database(
     """In the documents' order: environment, profile, local tenant, the offline cache."""
     offline = environ.get("SQLX_OFFLINE", "").lower() in ("true", "1")
     given = environ.get("DATABASE_URL")
+    if given and not is_utf8(given):
+        return Refusal(what="the URL is not UTF-8", where="DATABASE_URL", remedy="correct it")
     if given:
         return Database(url=Secret(given), source="the environment", offline=offline)
     stored = project.read_database_url(profile) if profile else None

@@ -607,3 +607,17 @@ def test_a_file_in_the_place_of_the_journal_s_folder_fails_in_each_command(
     codes = [cli.run(*command).code for command in (DEPLOY, ("status",), ("history",))]
 
     assert codes == [74, 74, 74]
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "SYSTEMPROMPT_API_TOKEN"])
+def test_a_secret_that_is_no_utf8_is_refused_with_its_variable(
+    cli: CommandLine, variable: str
+) -> None:
+    environ = {variable: f"postgres://{NO_UTF8}"}
+
+    deploy = cli.run(*DEPLOY, environ=environ)
+    doctor = cli.run("doctor", "--tenant", TENANT, environ=environ)
+
+    assert deploy.code == doctor.code == 3
+    assert variable in deploy.err
+    assert variable in doctor.out
