@@ -67,6 +67,8 @@ class Journal:
     ) -> AsyncIterator[None]:
         """Be the only process that deploys this tenant; BusyError says who is."""
         await self._call(self._reader)  # makes the folder
+        # SQLite opens what can only be read, and fails at the first write: after the preflight.
+        await self._call(journal_file.check_place, self._state_dir)
         since = datetime.fromtimestamp(self._clock.wall(), UTC)
         note = f"process {os.getpid()}, since {since:%Y-%m-%d %H:%M:%S} UTC"
         turn = Turn(

@@ -209,10 +209,11 @@ async def make(folder: Path) -> None:
     await here.aclose()
 
 
-def give_away(folder: Path) -> None:
+def give_away(folder: Path, mode: int = 0o500) -> None:
     for path in (*folder.iterdir(), folder):
         os.chown(path, NOBODY, NOBODY)
         path.chmod(0o500)
+    folder.chmod(mode)
 
 
 def empty(path: Path) -> None:
@@ -429,6 +430,23 @@ async def test_a_place_that_may_not_be_written_is_told_beforehand(*, made: bool)
         try:
             with pytest.raises(JournalError) as caught:
                 await journal(folder).check()
+        finally:
+            os.seteuid(0)
+
+    assert caught.value.failure.kind is Kind.STATE_FORBIDDEN
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")
+async def test_a_journal_that_can_only_be_read_is_refused_before_the_preflight() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        await make(folder)
+        give_away(folder, 0o700)
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(JournalError) as caught:
+                async with journal(folder).hold("ten_1"):
+                    pass
         finally:
             os.seteuid(0)
 
