@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 import anyio
 
 from deployer import driver, events, planning
+from deployer.doctor.finding import failed
 from deployer.driver import Driver
 from deployer.failures import Failure
 from deployer.handle import DeployHandle, in_background
 from deployer.model import Login, Revision, products
 from deployer.names import ImageRef, RunId
 from deployer.ports import Adapters, Ahead, Emit, Engine, Idle, Log
-from deployer.preflight import Preflight, doctor, preflight, scrubbed
+from deployer.preflight import Preflight, doctor, dry_run, preflight, scrubbed
 from deployer.result import DeployResult, result_of
 from deployer.run import Builder, DeployRequest, OnLock, Plan, Run, RunRecord, Settlement
 from deployer.states.authenticating import target_of
@@ -69,8 +70,14 @@ class Deployer:
     async def preflight(self, request: DeployRequest) -> Preflight:
         """Everything that can be known before a deploy, without an effect."""
         known = await self._known(request)
-        request = request if isinstance(known, Failure) else known
-        return await self._preflight(await self._planned(request))
+        if isinstance(known, Failure):
+            plan = await self._planned(request)
+            report = Preflight(
+                request=request, revision=plan.revision, checks=(failed("image", known),)
+            )
+        else:
+            report = await dry_run(await self._planned(known), self._adapters)
+        return scrubbed(report, self._scrub, self._adapters.scrub)
 
     async def doctor(self, request: DeployRequest, *, api: bool = True) -> Preflight:
         """All that can be looked at, without an effect; `api` False: without the Management API."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from deployer.builders import Choice
-from deployer.doctor.checks import Check, findings, of_deploy, of_doctor
+from deployer.doctor.checks import Check, findings, of_deploy, of_doctor, of_dry_run
 from deployer.doctor.exam import Exam
 from deployer.doctor.finding import Finding, Level
 from deployer.failures import Failure
@@ -44,6 +44,12 @@ class Preflight:
 async def preflight(plan: Plan, adapters: Adapters) -> Preflight:
     """Look at everything that `plan` needs, without an effect anywhere."""
     checks = of_deploy(builds=not plan.request.skip_push)
+    return await _looked(plan, adapters, checks, api=True)
+
+
+async def dry_run(plan: Plan, adapters: Adapters) -> Preflight:
+    """The same where no run follows."""
+    checks = of_dry_run(builds=not plan.request.skip_push)
     return await _looked(plan, adapters, checks, api=True)
 
 

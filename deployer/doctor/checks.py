@@ -21,6 +21,7 @@ class Needs(Enum):
     BUILD = auto()  # something is compiled and built
     API = auto()  # a usable login at the Management API
     PUSH = auto()  # both
+    IMAGE = auto()  # the API, for an image that is there already
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ CHECKS: Final = (
     Check(remote.login, Needs.API, at_deploy=True),
     Check(remote.registry, Needs.API, at_deploy=True),
     Check(remote.image, Needs.API, at_deploy=True),
+    Check(remote.pushed, Needs.IMAGE, at_deploy=False),
     Check(remote.push, Needs.PUSH, at_deploy=True),
     Check(remote.status, Needs.API, at_deploy=False),
 )
@@ -79,6 +81,14 @@ def of_deploy(*, builds: bool) -> tuple[Check, ...]:
     return tuple(check for check in CHECKS if check.at_deploy and check.needs in wanted)
 
 
+def of_dry_run(*, builds: bool) -> tuple[Check, ...]:
+    """The same, and what a run finds out as soon as it has begun."""
+    later = () if builds else (Needs.IMAGE,)
+    wanted = {*of_deploy(builds=builds), *(check for check in CHECKS if check.needs in later)}
+    return tuple(check for check in CHECKS if check in wanted)
+
+
 def of_doctor(*, api: bool) -> tuple[Check, ...]:
     """Every question, or those that need no Management API."""
-    return tuple(check for check in CHECKS if api or check.needs in (Needs.NOTHING, Needs.BUILD))
+    wanted = (Needs.NOTHING, Needs.BUILD, *((Needs.API, Needs.PUSH) if api else ()))
+    return tuple(check for check in CHECKS if check.needs in wanted)

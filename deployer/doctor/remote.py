@@ -7,6 +7,7 @@ from deployer.doctor.finding import Advice, Finding, failed
 from deployer.failures import Failure, Kind
 from deployer.model import Login
 from deployer.names import ImageRef
+from deployer.states.flow import State
 from deployer.verdict import Verdict, judge
 
 SKEW_SECONDS: Final = 60.0  # a token server may be stricter than that; few are
@@ -60,6 +61,19 @@ async def image(exam: Exam) -> tuple[Finding, ...]:
     if isinstance(target, Failure):
         return (failed("image", target),)
     return (Finding(name="image", text=str(target)),)
+
+
+async def pushed(exam: Exam) -> tuple[Finding, ...]:
+    """Whether the registry has an image that is deployed as it is; a run looks for itself."""
+    found, target = await exam.login(), await exam.target()
+    if not (isinstance(found, Login) and isinstance(target, ImageRef)):
+        return ()
+    seen = await exam.patiently(lambda: exam.adapters.registry.digest(target, found))
+    if seen is not None:
+        return ()  # or the login may not read: then a run warns that nothing is checked
+    cause = f"the registry has no image {target}"
+    absent = Failure(phase=State.DEPLOYING, kind=Kind.IMAGE_NOT_FOUND, cause=cause)
+    return (failed("image", absent),)
 
 
 async def push(exam: Exam) -> tuple[Finding, ...]:

@@ -47,6 +47,28 @@ async def test_skip_push_of_an_image_that_is_not_there_says_so_and_resumes(tmp_p
     assert result.state is State.DONE
 
 
+async def test_a_dry_run_looks_for_an_image_that_is_to_be_there(tmp_path: Path) -> None:
+    of = Neighbours()
+
+    async with deployer(tmp_path, of) as here:
+        absent = await here.preflight(request(tmp_path, skip_push=True, tag="v1"))
+        unnamed = await here.preflight(request(tmp_path, skip_push=True))
+        of.fails["digest"] = deque([denied()])
+        unread = await here.preflight(request(tmp_path, skip_push=True, tag="v1"))
+        of.manifests[f"{NAME}:v1"] = sha("v1")  # type: ignore[assignment]
+        there = await here.preflight(request(tmp_path, skip_push=True, tag="v1"))
+
+    assert absent.failure is not None
+    assert absent.failure.kind is Kind.IMAGE_NOT_FOUND
+    assert unnamed.failure is not None
+    assert unnamed.failure.kind is Kind.NO_SUCH_RUN
+    assert unread.failure is there.failure is None
+
+
+def denied() -> Failure:
+    return Failure(phase=State.PUSHING, kind=Kind.REPOSITORY_DENIED, cause="403")
+
+
 async def test_skip_push_alone_takes_the_last_deployed_tag(tmp_path: Path) -> None:
     of = Neighbours()
 
