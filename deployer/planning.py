@@ -72,22 +72,35 @@ def last_deployed(records: Sequence[RunRecord]) -> RunRecord | Failure:
 def rollback_target(records: Sequence[RunRecord], to: str | None) -> RunRecord | Failure:
     """The succeeded run that `to` (run id or tag) names; without it, the one before the current."""
     succeeded = _succeeded(records)
+    # One that is not healthy runs, too: it is what a rollback wants to leave.
+    current = next((record.run.facts for record in records if _was_sent(record.run.facts)), None)
     if to is not None:
         named = (record for record in succeeded if to in (record.run.id, _tag(record)))
-        return next(named, None) or _no_such_run(f"no succeeded run or tag {to!r} in the history")
-    # One that is not healthy runs, too: it is what a rollback wants to leave.
-    current = next(filter(_was_sent, records), None)
+        found = next(named, None)
+        if found is None:
+            return _no_such_run(f"no succeeded run or tag {to!r} in the history")
+        return _indistinct(found, current) or found
     earlier = (
         record
         for record in succeeded
-        if current and record.run.facts.digest != current.run.facts.digest
+        if current
+        and record.run.facts.digest != current.digest
+        and not _indistinct(record, current)
     )
     return next(earlier, None) or _no_such_run("there is no earlier image to go back to")
 
 
-def _was_sent(record: RunRecord) -> bool:
-    facts = record.run.facts
+def _was_sent(facts: Facts) -> bool:
     return facts.deployment is not None or facts.failed_updates > 0
+
+
+def _indistinct(record: RunRecord, current: Facts | None) -> Failure | None:
+    """A failure where an image's name means the present one now, and no digest tells them apart."""
+    facts = record.run.facts
+    if facts.digest is not None or current is None or facts.target != current.target:
+        return None
+    cause = f"run {record.run.id} recorded no digest, and {facts.target} is the present image"
+    return _no_such_run(cause)
 
 
 def not_resumable(run: Run | None, latest: Run | None) -> Failure | None:

@@ -311,6 +311,29 @@ async def test_a_rollback_of_a_mutable_tag_that_nobody_may_read_is_put_back_unre
     assert of.manifests[MUTABLE] == one.digest == back.digest
 
 
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_mutable_tag_whose_digest_was_never_read_is_no_way_back(
+    tmp_path: Path, named: bool
+) -> None:
+    of, clock = Neighbours(login=SERVER_TAG), Clock()
+
+    async with deployer(tmp_path, of, clock) as here:
+        one = await here.deploy(request(tmp_path, skip_push=True, tag=SERVER_TAG.tag))
+        of.manifests[MUTABLE] = Digest(sha("one"))
+        denied = Failure(phase=State.PUSHING, kind=Kind.REPOSITORY_DENIED, cause="403")
+        of.fails["digest"] = deque([denied] * 9)
+        one = await here.resume("ten_1")
+        of.fails["digest"].clear()
+        clock.now += 60
+        await here.deploy(request(tmp_path))
+        back = await here.rollback(request(tmp_path), to=one.run_id if named else None)
+
+    assert (one.state, one.digest) == (State.DONE, None)
+    assert back.failure is not None
+    assert back.failure.kind is Kind.NO_SUCH_RUN
+    assert len(of.deployed) == 2
+
+
 # -- Who may touch a run
 
 
