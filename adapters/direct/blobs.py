@@ -29,9 +29,9 @@ async def has(repository: Repository, digest: str, size: int | None = None) -> b
         return head
     if head.status == HTTPStatus.NOT_FOUND:
         return False
-    if head.is_redirect:
-        # A registry on an object store sends whoever asks for a blob there, HEAD included, and has
-        # found the blob before it does: github.com/distribution/distribution/issues/3691.
+    if head.status == HTTPStatus.TEMPORARY_REDIRECT:
+        # The distribution project's registry on an object store sends whoever asks for a blob there,
+        # HEAD included, and has found the blob before it does: its issue 3691.
         return True
     if head.status != HTTPStatus.OK:
         return registry_refusal(head)

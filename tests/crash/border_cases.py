@@ -388,8 +388,12 @@ def writing() -> Iterator[Case]:
     yield from statuses(LOOK, {}, REGISTRY_ENDS | {404: DONE}, "P14")
     yield from statuses(NAME, REGISTRY_ERROR, REGISTRY_ENDS, "P00")
     for spot in (BEGIN, PATCH, CLOSE, LOOK, NAME):
-        yield from redirects(spot, "P05")
         yield from hiccups(spot)
+    for spot in (BEGIN, PATCH, CLOSE, NAME):
+        yield from redirects(spot, "P05")
+    yield LOOK.case("redirect 302", Redirect(302), "P05")
+    # As if it had the blob; the manifest then says that it has not.
+    yield LOOK.case("redirect 307", Redirect(307), "P00")
     for spot in (BEGIN, PATCH, CLOSE, NAME):
         yield escapes(spot, REGISTRY_HOSTILE, "P00")
         yield echoes(spot, "P00")

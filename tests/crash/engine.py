@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from tests.crash.parts import Script, act, named
 
+_DIGEST: Final = re.compile(rb'"digest": ?"([^"]*)"')
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 WORK_SECONDS: Final = 0.02  # of a build and of a push, so that a kill can hit the middle
 _REGISTRY: Final = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -95,6 +97,9 @@ class Store:
     async def _put(self, request: web.Request) -> web.Response:
         name, reference = _named(request)
         manifest = await request.read()
+        # As it came: it may have been changed on the way.
+        if not self.blobs.keys() >= {each.decode() for each in _DIGEST.findall(manifest)}:
+            return web.json_response({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}, status=400)
         for each in (reference, sha256(manifest)):
             self.manifests[name, each] = manifest
         headers = {**_REGISTRY, "Docker-Content-Digest": sha256(manifest)}
