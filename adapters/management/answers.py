@@ -117,7 +117,7 @@ def read_status(answer: Answer) -> TenantStatus | Failure:
         deploy_status=_word(status),
         message=text(status.message),
         url=_url(status),
-        image=text(status.image),
+        image=_image(text(status.image)),
         deploy_id=_id(status.deploy_id),
         names_images=status.image is not msgspec.UNSET,
         capabilities=_capabilities(status.capabilities),
@@ -143,6 +143,13 @@ def read_deployment(answer: Answer) -> Deployment | Failure:
         deploy_id=_id(status.deploy_id),
         how="replayed" if replayed else "posted",
     )
+
+
+def _image(named: str | None) -> str | None:
+    """The image as POST deploy named it: without a digest behind the tag."""
+    name, _, _ = (named or "").partition("@")
+    has_tag = ":" in name.rpartition("/")[2]
+    return name if has_tag else named
 
 
 def _payload(answer: Answer, shape: type[_Shape]) -> _Shape | None:

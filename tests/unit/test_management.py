@@ -539,6 +539,23 @@ async def test_a_status_is_read_with_its_extras(
     assert await ask_status(answer(200, body)) == status
 
 
+@pytest.mark.parametrize(
+    ("told", "image"),
+    [
+        ("r.example:5000/a:v1@sha256:" + "0" * 64, "r.example:5000/a:v1"),
+        ("r.example:5000/a@sha256:" + "0" * 64, "r.example:5000/a@sha256:" + "0" * 64),
+        (None, None),
+    ],
+)
+async def test_a_digest_behind_the_tag_makes_it_no_other_image(
+    told: str | None, image: str | None
+) -> None:
+    status = await ask_status(answer(200, {"status": "running", "image": told}))
+
+    assert isinstance(status, TenantStatus)
+    assert status.image == image
+
+
 @pytest.mark.parametrize("step", [answer(404), error(404, "not_found"), error(404, "no_route")])
 async def test_a_server_without_the_status_route_has_no_status(step: bytes) -> None:
     assert await ask_status(step) is None
