@@ -30,6 +30,15 @@ class InvalidNameError(ValueError):
     """A name from outside that its grammar refuses; the message says which and why."""
 
 
+def is_utf8(text: str) -> bool:
+    """Whether `text` can be written down: names of files and words of a command line may not be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def quoted(text: str) -> str:
     """A foreign name for a message, in quotes; cut at QUOTED_MAX characters."""
     # The mark shows a scrubber where the head of a secret may stand.

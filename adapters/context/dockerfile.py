@@ -20,13 +20,13 @@ from e2b_dockerfile_utils import (
 
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
+from deployer.names import is_utf8
 from deployer.states.flow import State
 
 # BuildKit's own test for what ADD fetches by itself.
 _REMOTE: Final = re.compile(r"(?:https?|git|ssh)://|git@", re.IGNORECASE)
 # References that have no default: `${NAME:-x}` is always known.
 _PLAIN_REFERENCE: Final = re.compile(r"(?<!\\)\$(?:\{(\w+)\}|(\w+))")
-_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _STARS: Final = re.compile(r"(?<!\\)\*{2,}")
 _BLANK: Final = re.compile(r"\s")
 _WILDCARD: Final = re.compile(r"[*?\[]")
@@ -242,7 +242,7 @@ class _Reader:
 
 
 def _is_usable(word: str) -> bool:
-    return "\0" not in word and not _SURROGATE.search(word)
+    return "\0" not in word and is_utf8(word)
 
 
 def context_path(written: str) -> str:

@@ -17,7 +17,8 @@ from deployer.adapters.direct.context_view import ContextView
 from deployer.adapters.direct.image_tree import ImageTree, is_whiteout
 from deployer.adapters.direct.instructions import Instruction
 from deployer.adapters.direct.settings import Settings, absolute
-from deployer.adapters.direct.values import Base, Member, RefusedError, is_text
+from deployer.adapters.direct.values import Base, Member, RefusedError
+from deployer.names import is_utf8
 
 DIRECTORY_MODE: Final = 0o755
 LINK_MODE: Final = 0o777
@@ -174,7 +175,7 @@ class _Layer:
         self._chosen: set[str] = set()  # not merely made on the way: --chmod is for these
 
     def put(self, member: Member, *, chosen: bool = False) -> None:
-        if not all(map(is_text, (member.path, member.source, member.target))):
+        if not all(map(is_utf8, (member.path, member.source, member.target))):
             raise RefusedError(self.line, f"/{member.path!a}: its name is not UTF-8")
         if is_whiteout(member.path):
             raise RefusedError(self.line, f"/{member.path}: its name deletes a file in a layer")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import IO, Final, cast
 
 from deployer.adapters.direct.image_tree import DIRECTORY, LINK, OTHER, with_layer
-from deployer.adapters.direct.values import RefusedError, is_text
+from deployer.adapters.direct.values import RefusedError
+from deployer.names import is_utf8
 
 _PIECE: Final = 256 * 1024  # bytes
 _GZIP: Final = b"\x1f\x8b"
@@ -81,7 +82,7 @@ def _entries(plain: _Hashing, listing: Listing) -> list[tuple[str, str]]:
         for member in tar:
             path = member.name.removeprefix("./").strip("/")
             # A name that is not UTF-8 is one that no Dockerfile can say.
-            if path in ("", ".") or not is_text(path):
+            if path in ("", ".") or not is_utf8(path):
                 continue
             kind = DIRECTORY if member.isdir() else LINK if member.issym() else OTHER
             entries.append((path, kind))

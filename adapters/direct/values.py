@@ -25,15 +25,6 @@ def refusal(error: RefusedError) -> Failure:
     return Failure(phase=State.IMAGING, kind=Kind.NEEDS_ENGINE, cause=str(error))
 
 
-def is_text(name: str) -> bool:
-    """Whether a file's name is more than bytes: what is stored as JSON is text."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Member:
     """One entry of a layer's tar."""

@@ -5,7 +5,7 @@ from typing import Final
 from deployer.adapters.text import Scrubber
 from deployer.cli.program import Program
 from deployer.model import Secret
-from deployer.settings.values import is_utf8
+from deployer.names import is_utf8
 
 _VARIABLES: Final = ("SYSTEMPROMPT_API_TOKEN", "DATABASE_URL")
 

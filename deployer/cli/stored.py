@@ -6,8 +6,9 @@ import click
 
 from deployer import history
 from deployer.cli.program import Invocation
+from deployer.names import is_utf8
 from deployer.run import RunRecord
-from deployer.settings.values import Refusal, is_utf8, state_directory
+from deployer.settings.values import Refusal, state_directory
 
 
 def journal_directory(cli: Invocation) -> Path:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.model import Secret
+from deployer.names import is_utf8
 from deployer.settings import project
 from deployer.settings.project import Profile, Tenants
-from deployer.settings.values import Refusal, is_utf8
+from deployer.settings.values import Refusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from deployer.adapters.http.url import parse_api_url
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
 from deployer.model import Secret
+from deployer.names import is_utf8
 from deployer.run import BuilderWish
 from deployer.states.flow import State
 
@@ -73,15 +74,6 @@ class Refusal:
     def failure(self) -> Failure:
         """The same as a row of the catalogue."""
         return Failure(phase=State.BUILDING, kind=Kind.CONFIGURATION, cause=str(self))
-
-
-def is_utf8(text: str) -> bool:
-    """Whether `text` can be written down; bytes of the command line that are no UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def path_problem(path: Path) -> str | None:
