@@ -347,8 +347,9 @@ async def test_a_run_is_resumed_and_settled_under_its_own_tenant_alone(tmp_path:
         await of.hanging.wait()
         (record,) = await other.history("ten_1", 1)
 
-        resumed = await other.resume("ten_2", record.run.id)
-        settled = await other.settle("ten_2", record.run.id, Settlement.NOT_DEPLOYED)
+        with anyio.fail_after(5):
+            resumed = await other.resume("ten_2", record.run.id)
+            settled = await other.settle("ten_2", record.run.id, Settlement.NOT_DEPLOYED)
 
         assert resumed.failure is not None
         assert resumed.failure.kind is Kind.NO_SUCH_RUN
