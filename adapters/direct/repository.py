@@ -12,11 +12,11 @@ from deployer.adapters.http.client import Http
 from deployer.adapters.http.exchange import Download
 from deployer.adapters.http.url import Url
 from deployer.adapters.registry.auth import basic, bearer, bearer_challenge, token_url
-from deployer.adapters.registry.client import MANIFEST_MAX
+from deployer.adapters.registry.client import MANIFEST_MAX, registry_root
 from deployer.adapters.registry.errors import registry_failure, registry_refusal, registry_trouble
 from deployer.failures import Failure, Kind
 from deployer.model import Login
-from deployer.names import InvalidNameError, quoted
+from deployer.names import InvalidNameError
 
 IDLE_SECONDS: Final = 60.0
 _REDIRECTS_MAX: Final = 3
@@ -48,12 +48,12 @@ class Repository:
 
     def url(self, path: str) -> str:
         """The URL of `path` in this repository. Raises InvalidNameError."""
-        return f"{self._root()}/v2/{self.name}/{path}"
+        return f"{registry_root(self.registry)}/v2/{self.name}/{path}"
 
     def located(self, answer: Answer) -> str | Failure:
         """Where an upload goes on; never at another host, because the login goes there too."""
         location = answer.headers.get("location", "")
-        root = self._root()
+        root = registry_root(self.registry)
         if location.startswith("/"):
             return f"{root}{location}"
         try:
@@ -122,7 +122,7 @@ class Repository:
                 # A store of files, which must not see the login; the digest is checked anyway.
                 url, headers = found.head.headers.get("location", ""), {}
                 if url.startswith("/"):
-                    url = self._root() + url
+                    url = registry_root(self.registry) + url
         yield registry_failure(Kind.REGISTRY_UNAVAILABLE, f"{path}: too many redirects")
 
     async def renew(self, refusal: Answer, used: str | None) -> Failure | None:
@@ -186,10 +186,3 @@ class Repository:
             return self.url(path)
         except InvalidNameError as error:
             return registry_failure(Kind.NOT_A_REGISTRY, str(error))
-
-    def _root(self) -> str:
-        """https, but http on this machine, as engines do. Raises InvalidNameError."""
-        url = Url.parse(f"https://{self.registry}")
-        if url.path or url.query is not None:
-            raise InvalidNameError(f"{quoted(self.registry)} is not a registry host")
-        return f"http://{self.registry}" if url.is_loopback else f"https://{self.registry}"

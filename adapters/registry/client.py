@@ -174,7 +174,7 @@ class Registry:
 
     async def _send(self, request: _Request, authorization: str) -> Answer | Failure:
         try:
-            root = _root(request.registry)
+            root = registry_root(request.registry)
         except InvalidNameError as error:
             return registry_failure(Kind.NOT_A_REGISTRY, str(error))
         answer = await self._http.call(
@@ -187,7 +187,7 @@ class Registry:
         return registry_trouble(answer) if isinstance(answer, Trouble) else answer
 
 
-def _root(registry: str) -> str:
+def registry_root(registry: str) -> str:
     """https, but http on this machine, as engines do. Raises InvalidNameError."""
     url = Url.parse(f"https://{registry}")
     if url.path or url.query is not None:
