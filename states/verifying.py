@@ -38,7 +38,7 @@ async def verified(run: Run, world: World) -> Facts | StateOutcome:
     if wanted not in (None, seen):
         return await _moved(run, facts, wanted, seen, login, world)
     if seen is None:
-        return _absent(facts)
+        return absent(target)
     return replace(facts, digest=seen)
 
 
@@ -64,8 +64,9 @@ async def _put_back(facts: Facts, wanted: Digest, login: Login, world: World) ->
     return Failure(phase=State.DEPLOYING, kind=Kind.NO_ROLLBACK, cause=cause)
 
 
-def _absent(facts: Facts) -> Failure:
-    cause = f"the registry has no image {facts.target}"
+def absent(target: ImageRef) -> Failure:
+    """What it means that the registry lacks an image that is to be deployed as it is."""
+    cause = f"the registry has no image {target}"
     return Failure(phase=State.DEPLOYING, kind=Kind.IMAGE_NOT_FOUND, cause=cause)
 
 

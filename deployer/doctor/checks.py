@@ -1,6 +1,6 @@
 """The checks as one table, and the look that asks them all at once."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -31,6 +31,7 @@ class Check:
     look: Look
     needs: Needs
     at_deploy: bool  # each deploy asks it, too
+    at_dry_run: bool = False  # a deploy finds it out otherwise
 
 
 # In the order in which a run would meet what they find.
@@ -39,7 +40,7 @@ CHECKS: Final = (
     Check(machine.git, Needs.NOTHING, at_deploy=False),
     Check(machine.variables, Needs.BUILD, at_deploy=False),
     Check(project.commit, Needs.BUILD, at_deploy=True),
-    Check(past.usable, Needs.NOTHING, at_deploy=True),
+    Check(past.usable, Needs.NOTHING, at_deploy=False, at_dry_run=True),
     Check(past.runs, Needs.NOTHING, at_deploy=False),
     Check(machine.state_disk, Needs.NOTHING, at_deploy=True),
     Check(past.login_lasts, Needs.API, at_deploy=True),
@@ -56,7 +57,7 @@ CHECKS: Final = (
     Check(remote.login, Needs.API, at_deploy=True),
     Check(remote.registry, Needs.API, at_deploy=True),
     Check(remote.image, Needs.API, at_deploy=True),
-    Check(remote.pushed, Needs.IMAGE, at_deploy=False),
+    Check(remote.pushed, Needs.IMAGE, at_deploy=False, at_dry_run=True),
     Check(remote.push, Needs.PUSH, at_deploy=True),
     Check(remote.status, Needs.API, at_deploy=False),
 )
@@ -77,15 +78,17 @@ async def findings(exam: Exam, checks: Sequence[Check]) -> tuple[Finding, ...]:
 
 def of_deploy(*, builds: bool) -> tuple[Check, ...]:
     """What a deploy asks before it starts anything."""
-    wanted = (Needs.NOTHING, Needs.API, *((Needs.BUILD, Needs.PUSH) if builds else ()))
-    return tuple(check for check in CHECKS if check.at_deploy and check.needs in wanted)
+    return tuple(check for check in _needed(builds=builds) if check.at_deploy)
 
 
 def of_dry_run(*, builds: bool) -> tuple[Check, ...]:
-    """The same, and what a run finds out as soon as it has begun."""
-    later = () if builds else (Needs.IMAGE,)
-    wanted = {*of_deploy(builds=builds), *(check for check in CHECKS if check.needs in later)}
-    return tuple(check for check in CHECKS if check in wanted)
+    """The same, and what a deploy finds out as it takes the lock or as its run begins."""
+    return tuple(check for check in _needed(builds=builds) if check.at_deploy or check.at_dry_run)
+
+
+def _needed(*, builds: bool) -> Iterator[Check]:
+    wanted = {Needs.NOTHING, Needs.API, *((Needs.BUILD, Needs.PUSH) if builds else (Needs.IMAGE,))}
+    return (check for check in CHECKS if check.needs in wanted)
 
 
 def of_doctor(*, api: bool) -> tuple[Check, ...]:

@@ -7,7 +7,7 @@ from deployer.doctor.finding import Advice, Finding, failed
 from deployer.failures import Failure, Kind
 from deployer.model import Login
 from deployer.names import ImageRef
-from deployer.states.flow import State
+from deployer.states.verifying import absent
 from deployer.verdict import Verdict, judge
 
 SKEW_SECONDS: Final = 60.0  # a token server may be stricter than that; few are
@@ -71,9 +71,7 @@ async def pushed(exam: Exam) -> tuple[Finding, ...]:
     seen = await exam.patiently(lambda: exam.adapters.registry.digest(target, found))
     if seen is not None:
         return ()  # or the login may not read: then a run warns that nothing is checked
-    cause = f"the registry has no image {target}"
-    absent = Failure(phase=State.DEPLOYING, kind=Kind.IMAGE_NOT_FOUND, cause=cause)
-    return (failed("image", absent),)
+    return (failed("image", absent(target)),)
 
 
 async def push(exam: Exam) -> tuple[Finding, ...]:
