@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ import anyio
 from aiohttp.http_exceptions import HttpProcessingError
 
 from deployer.adapters.docker.knock import NOT_FOUND, unanswered
+from deployer.adapters.http.url import is_loopback
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
 from deployer.model import Image
@@ -109,7 +109,7 @@ def _client(endpoint: str | None) -> aiodocker.Docker:
 def _refuse_clear_text(client: aiodocker.Docker) -> None:
     """The registry's password and the image would go over the net in clear."""
     address = urlsplit(client.docker_host)  # https, if the context or DOCKER_TLS_VERIFY says so
-    if address.scheme in ("tcp", "http") and not _is_loopback(address.hostname or ""):
+    if address.scheme in ("tcp", "http") and not is_loopback(address.hostname or ""):
         raise EndpointError(f"{shown_endpoint(client)} is a network address without TLS")
 
 
@@ -122,15 +122,6 @@ async def _refuse_redirect(
     redirect.response.close()
     location = redirect.response.headers.get("Location", "")
     raise EndpointError(f"what answers there is no engine: it sends {redirect.url} to {location}")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def shown_endpoint(client: aiodocker.Docker) -> str:

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from deployer.adapters.http.url import parse_api_url
+from deployer.adapters.http.url import is_loopback, parse_api_url
 from deployer.adapters.text import clean
 from deployer.failures import Failure, Kind
 from deployer.model import Secret
@@ -113,16 +112,6 @@ def _part_problem(parts: SplitResult) -> str | None:
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         return "would send the token unencrypted; http:// is for loopback only"
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` can only be this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def state_directory(flag: Path | None, environ: Mapping[str, str]) -> Path | Refusal:
